@@ -1,0 +1,54 @@
+//! What the library, the shim and the guest agent say to each other.
+//!
+//! Three boundaries live here: the agent's calls ([`agent`], over ttrpc), the byte streams ([`stream`]) and
+//! the shim's JSON messages ([`shim`]). Owns formats only: no I/O, no policy.
+
+pub mod event;
+pub mod stream;
+
+#[cfg(feature = "shim-spec")]
+pub mod shim;
+
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/mod.rs"));
+}
+
+/// The agent's messages, as generated from `agent.proto`.
+pub use generated::agent;
+/// The agent's service and its client, as generated from `agent.proto`.
+pub use generated::agent_ttrpc;
+
+/// Identity of this build: the version and a hash of the wire's definitions. Pieces refuse strangers by it.
+pub const BUILD_ID: &str = env!("BOXLITE_BUILD_ID");
+
+/// Version of the wire between host and guest; a difference is an error that names both.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Name of the virtio-serial port that carries the channel on QEMU.
+pub const AGENT_PORT: &str = "agent";
+
+/// virtio-blk serials by which the agent tells its disks apart.
+pub mod serial {
+    /// The agent's own root (QEMU only).
+    pub const GUEST: &str = "guest";
+    /// The image, read-only EROFS.
+    pub const IMAGE: &str = "image";
+    /// The box's writable disk, ext4.
+    pub const BOX: &str = "box";
+}
+
+/// yamux settings that both ends must share.
+pub mod channel {
+    /// Streams at once on one connection; one more would end the whole connection, so the shim refuses first.
+    pub const MAX_STREAMS: usize = 512;
+    /// Streams the shim hands out to clients; the rest is kept for itself.
+    pub const MAX_CLIENT_STREAMS: usize = 496;
+    /// Fixed receive window of each stream in bytes (the default grows with a round-trip time that a stopped VM poisons).
+    pub const STREAM_WINDOW: usize = 256 * 1024;
+    /// Largest frame body in bytes, so that header and body fill 32 KiB.
+    pub const SPLIT_SEND: usize = 32 * 1024 - 12;
+    /// Buffer in front of the port for reads, in bytes.
+    pub const READ_BUFFER: usize = 64 * 1024;
+    /// Buffer in front of the port for writes, in bytes.
+    pub const WRITE_BUFFER: usize = 128 * 1024;
+}

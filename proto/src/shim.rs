@@ -1,0 +1,184 @@
+//! What the library and a box's shim say to each other: JSON, one message per packet of a SEQPACKET socketpair.
+//!
+//! The library starts `boxlite-shim box <id>` with its end of the pair as descriptor 0 and sends [`ShimSpec`]
+//! (with a pidfd of itself attached, unless the box is detached); the shim answers with [`Report`]s.
+//! `shutdown(2)` of the pair by the owner means: stop the box. Fields are only ever added.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Which virtual machine monitor runs the box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// QEMU microvm with software emulation (TCG).
+    QemuTcg,
+}
+
+/// Everything a shim needs to run one box. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShimSpec {
+    /// Wire version of the sender.
+    pub protocol: u32,
+    /// Build of the sender; a shim of another build refuses.
+    pub build_id: String,
+    /// The box.
+    pub box_id: String,
+    /// `<home>/boxes/<id>`: the shim's working directory.
+    pub box_dir: PathBuf,
+    /// Which engine.
+    pub engine: EngineKind,
+    /// The engine's program (QEMU).
+    pub engine_program: PathBuf,
+    /// PVH kernel.
+    pub kernel: PathBuf,
+    /// The agent's own root disk (QEMU).
+    pub guest_disk: PathBuf,
+    /// The image disk.
+    pub image_disk: PathBuf,
+    /// The box disk's file name in `box_dir`.
+    pub box_disk: String,
+    /// vCPUs.
+    pub cpus: u8,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Host name inside the box.
+    pub hostname: String,
+    /// Outlives its owner: no owner watch.
+    pub detach: bool,
+    /// Rate of the time stamp counter in kHz, rounded to MHz; 0 = the shim measures it.
+    pub tsc_khz: u32,
+    /// Milliseconds until the agent must have answered.
+    pub boot_deadline_ms: u64,
+    /// Milliseconds between SIGTERM and SIGKILL when the shim itself stops the box.
+    pub stop_grace_ms: u64,
+    /// Most processes in the box; 0 = the agent's default.
+    pub pids_max: u32,
+    /// Switches on fault tests in the guest.
+    pub test_hooks: bool,
+}
+
+/// What the shim tells its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "snake_case")]
+pub enum Report {
+    /// The shim is up, has the box's lock and has written `shim.pid`.
+    Started {
+        /// The shim's pid.
+        pid: u32,
+    },
+    /// A step of the start is done.
+    Stage {
+        /// Its name, such as `engine`, `agent`, `configure`.
+        name: String,
+        /// Microseconds since the shim began.
+        at_us: u64,
+    },
+    /// The agent has answered; `agent.sock` accepts.
+    Ready {
+        /// The steps of the agent's start, by name, in microseconds.
+        stages: Vec<(String, u64)>,
+        /// The guest's kernel release.
+        kernel: String,
+        /// The guest's clock source.
+        clocksource: String,
+    },
+    /// The box could not be started; the shim ends.
+    Failed(StartFailure),
+}
+
+/// Why a box could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartFailure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// The step that was being done.
+    pub stage: String,
+    /// One sentence that names what failed.
+    pub message: String,
+    /// What a person can do about it.
+    pub hint: String,
+    /// The end of the guest's console, of one more boot without `quiet` where the guest died.
+    pub console: String,
+    /// The operating system's error number, where one was the cause.
+    pub os_errno: Option<i32>,
+}
+
+/// Kinds of start failures, each its own error for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// A piece (QEMU, kernel, disk) is missing or unusable.
+    MissingPiece,
+    /// Another shim runs this box.
+    Busy,
+    /// Memory, disk or descriptors ran out.
+    Resources,
+    /// The engine ended before the agent answered.
+    EngineDied,
+    /// The agent did not answer in time.
+    AgentSilent,
+    /// The agent answered with an error.
+    AgentRefused,
+    /// Library, shim and agent are of different builds.
+    BuildMismatch,
+    /// The owner went away during the start.
+    OwnerGone,
+    /// Anything else.
+    Internal,
+}
+
+/// Content of `boxes/<id>/exit`, written by the shim when the box has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// How the box ended.
+    #[serde(rename = "type")]
+    pub kind: ExitKind,
+    /// Exit code of the engine's process or the main command.
+    pub exit_code: Option<i32>,
+    /// Signal that ended the engine's process.
+    pub signal: Option<i32>,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// How a box ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitKind {
+    /// Stopped in order: by a call, or because its owner went away.
+    Stopped,
+    /// Its owner went away.
+    OwnerGone,
+    /// The main command ended.
+    MainExited,
+    /// The VM ended without the agent's `bye`.
+    Crashed,
+    /// It never came up.
+    StartFailed,
+    /// It had to be killed.
+    Killed,
+}
+
+/// Names of files in a box's directory.
+pub mod files {
+    /// Pid and start time of the shim; exists while the box runs.
+    pub const PID: &str = "shim.pid";
+    /// Locked (fcntl) by the shim while it lives.
+    pub const LOCK: &str = "shim.lock";
+    /// The socket on which the shim accepts connections for the agent.
+    pub const AGENT_SOCKET: &str = "agent.sock";
+    /// How the box ended last.
+    pub const EXIT: &str = "exit";
+    /// The `exit` of the run before.
+    pub const EXIT_PREVIOUS: &str = "exit.previous";
+    /// Directory of logs.
+    pub const LOGS: &str = "logs";
+    /// The shim's log, in `LOGS`.
+    pub const SHIM_LOG: &str = "shim.log";
+    /// The guest's console, in `LOGS`.
+    pub const CONSOLE_LOG: &str = "console.log";
+    /// The box's writable disk.
+    pub const BOX_DISK: &str = "box.qcow2";
+}
