@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Builds everything and lays it out in runtime/: libexec/boxlite has what the library starts (shim, guest disk,
+# kernel), lib has the shared library. Both the Makefile and CMake call this.
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+libexec=$runtime_dir/libexec/boxlite
+triple=$(uname -m)-unknown-linux-gnu
+library=$libexec/libkrunfw.so.5
+[ -s "$library" ] || die "no $library: run \`make setup\`"
+
+cargo build --release --locked -p boxlite -p boxlite-shim
+# A static agent needs --target: without it the flag would reach the procedural macros. RUSTFLAGS would override it.
+env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS cargo build --release --locked -p boxlite-guest --target "$triple" \
+    --config "target.$triple.rustflags=[\"-Ctarget-feature=+crt-static\"]"
+
+install_file "$target/release/boxlite-shim" "$libexec/boxlite-shim" 0755
+"$root/scripts/make-guest-disk.sh" "$target/$triple/release/boxlite-guest" "$libexec/guest.erofs"
+if [ "$(uname -m)" = x86_64 ]; then
+    "$libexec/boxlite-shim" make-kernel "$library" "$libexec/kernel.elf" >/dev/null
+fi
+"$root/scripts/link-library.sh"

@@ -1,0 +1,35 @@
+# Shared by the scripts in this directory (sourced, never run): where things are, and how a script speaks.
+# shellcheck shell=bash
+set -euo pipefail
+export LC_ALL=C
+# Plain users often lack the directories of mke2fs, debootstrap and setcap.
+export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+target=${CARGO_TARGET_DIR:-$root/target}
+# shellcheck disable=SC2034  # used by the scripts that source this file
+runtime_dir=$root/runtime
+images_dir=$target/test-images
+
+say() { printf '%s: %s\n' "$(basename -- "$0" .sh)" "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+# Runs a command as root: directly, or through sudo.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        die "\`$*\` needs root, and sudo is not installed: run it as root, then start again"
+    fi
+}
+
+# install_file SOURCE DEST MODE: replaces DEST by rename, and only when it differs, since a running box may have it open.
+install_file() {
+    if [ -f "$2" ] && cmp -s -- "$1" "$2"; then return; fi
+    mkdir -p -- "$(dirname -- "$2")"
+    cp -- "$1" "$2.new.$$"
+    chmod "$3" "$2.new.$$"
+    mv -f -- "$2.new.$$" "$2"
+}
