@@ -33,3 +33,17 @@ install_file() {
     chmod "$3" "$2.new.$$"
     mv -f -- "$2.new.$$" "$2"
 }
+
+# The repository of this machine's Debian release, one URI, as apt itself is configured (either file format); empty on
+# a machine without one. The project names no mirror of its own.
+debian_uri() {
+    local codename
+    command -v apt-get >/dev/null || return 0
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    # shellcheck disable=SC2016  # the $(...) are apt's own format
+    apt-get indextargets --no-release-info --format '$(TARGET_OF) $(RELEASE) $(COMPONENT) $(REPO_URI)' \
+        'Created-By: Packages' 2>/dev/null \
+        | awk -v codename="$codename" '
+            $1 == "deb" && $3 == "main" && ($2 == codename || $2 ~ /^(old)?stable$|^testing$/) && !uri { uri = $4 }
+            END { if (uri) print uri }'
+}
