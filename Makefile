@@ -39,7 +39,7 @@ test-images: test-image-busybox ## Make the images the tests use (the Debian one
 	@scripts/make-debian-image.sh
 
 .PHONY: test
-test: setup build test-images ## Set up, build, and run every check and test
+test: ## Set up, build, and run every check and test
 	@scripts/test.sh
 
 .PHONY: lint

@@ -7,9 +7,7 @@ export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 target=${CARGO_TARGET_DIR:-$root/target}
-# shellcheck disable=SC2034  # used by the scripts that source this file
-runtime_dir=$root/runtime
-images_dir=$target/test-images
+export runtime_dir=$root/runtime images_dir=$target/test-images
 
 say() { printf '%s: %s\n' "$(basename -- "$0" .sh)" "$*" >&2; }
 die() { say "error: $*"; exit 1; }

@@ -25,7 +25,7 @@ mkdir -p -- "$out_dir"
 work=$(mktemp -d "$out_dir/.link.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
 
-sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$symbols" | LC_ALL=C sort -u >"$work/listed"
+sed -e 's/#.*//' -e 's/@@/ /' -e '/^[[:space:]]*$/d' "$symbols" | LC_ALL=C sort -u >"$work/listed"
 bad=$(awk 'NF != 2 || $1 !~ /^boxlite_[a-z0-9_]+$/ || $2 !~ /^BOXLITE_[0-9]+\.[0-9]+$/' "$work/listed")
 [ -z "$bad" ] || die "$symbols: not \`boxlite_NAME BOXLITE_X.Y\`: $bad"
 [ -s "$work/listed" ] || die "$symbols lists no symbol: run \`make header\`"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The checks that need no virtual machine: formatting, lints, shell syntax, and what must not be in the library.
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+cargo fmt --version >/dev/null 2>&1 || die "rustfmt is missing: rustup component add rustfmt"
+cargo clippy --version >/dev/null 2>&1 || die "clippy is missing: rustup component add clippy"
+
+for script in scripts/*.sh .ci/run; do
+    bash -n "$script"
+done
+cargo fmt --all --check
+cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+# tokio's process and signal features install process-wide handlers, which a library in somebody else's process must not.
+features=$(cargo tree --locked -p boxlite -e normal,features -i tokio --prefix none)
+if grep -E 'tokio feature "(process|signal|full)"' <<<"$features"; then
+    die "the library's dependencies turn on the tokio features above: see \`cargo tree -p boxlite -e normal,features -i tokio\`"
+fi

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# All checks and tests, from set-up to the last: `make test`. A phase that fails does not hide the later ones' results,
+# except that nothing can run without set-up and build.
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+exec </dev/null
+
+failed=()
+summary=()
+
+# phase NAME COMMAND...: runs it with a heading, and notes its seconds and outcome.
+phase() {
+    local name=$1 start=$SECONDS outcome=ok
+    shift
+    printf '\n==> %s\n' "$name"
+    "$@" || { outcome=FAILED; failed+=("$name"); }
+    summary+=("$(printf '%5d s  %-6s  %s' $((SECONDS - start)) "$outcome" "$name")")
+    [ "$outcome" = ok ]
+}
+
+finish() {
+    printf '\n==> phases\n'
+    printf '%s\n' "${summary[@]}"
+    [ "${#failed[@]}" -eq 0 ] || die "failed: ${failed[*]}"
+    exit 0
+}
+
+c_tests() {
+    cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DBOXLITE_BUILD=OFF >build.log 2>&1 || { cat build.log; return 1; }
+    rm -f build.log
+    cmake --build build -j 2 && ctest --test-dir build --output-on-failure --no-tests=error
+}
+
+# Boxes of this checkout that a test left running: their shims and QEMUs carry its paths.
+leftovers() {
+    local left
+    left=$(pgrep -af -- "$runtime_dir/libexec/boxlite" | grep -v pgrep || true)
+    [ -z "$left" ] || { printf 'still running:\n%s\n' "$left"; return 1; }
+}
+
+phase "set-up" scripts/setup.sh || finish
+phase "build" scripts/build.sh || finish
+phase "test image: busybox" scripts/make-busybox-image.sh || finish
+phase "test image: Debian" scripts/make-debian-image.sh || finish
+phase "lint" scripts/lint.sh || true
+phase "cargo test" cargo test --release --locked --workspace --no-fail-fast || true
+phase "ctest" c_tests || true
+phase "leftovers" leftovers || true
+finish
