@@ -17,3 +17,8 @@ features=$(cargo tree --locked -p boxlite -e normal,features -i tokio --prefix n
 if grep -E 'tokio feature "(process|signal|full)"' <<<"$features"; then
     die "the library's dependencies turn on the tokio features above: see \`cargo tree -p boxlite -e normal,features -i tokio\`"
 fi
+
+# Nor may the library itself change what belongs to the whole process.
+if grep -rnE --include='*.rs' 'env::(set_var|remove_var|set_current_dir)|libc::(umask|setlocale|chdir|setenv)\(' src; then
+    die "the library must not change its process's environment, directory, umask or locale (above)"
+fi
