@@ -1,0 +1,365 @@
+//! The file tree that the layers make, bottom layer first.
+//!
+//! Owns the rules: whiteouts hide only what lower layers put there, wherever they stand in their own layer; a later
+//! entry replaces an earlier one, a directory keeps what is in it; the parent part of a path is resolved through
+//! symlinks inside the image's root, the last name never is (as `umoci unpack` does on a real file system). Holds names
+//! and indices only, no attributes, no data. Nothing recurses: depth is bounded by [`MAX_DEPTH`], not by the stack.
+
+use std::collections::BTreeMap;
+
+use super::error::EntryProblem;
+use super::inodes::{InodeId, Inodes};
+use super::journal::{Change, DirectoryId, Record};
+use super::path;
+
+/// How deep directories may be nested: what a path of 4096 bytes can express.
+pub(super) const MAX_DEPTH: usize = 2048;
+/// Symlinks followed for one path.
+const MAX_SYMLINKS: u32 = 40;
+/// Names looked up for all paths together, beyond which a stack of layers is hostile.
+const MAX_STEPS: u64 = 1 << 30;
+
+/// Index of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NodeId(u32);
+
+impl NodeId {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The root directory.
+pub(super) const ROOT: NodeId = NodeId(0);
+
+pub(super) type Children = BTreeMap<Box<[u8]>, NodeId>;
+
+/// What a name leads to.
+#[derive(Debug)]
+pub(super) enum Node {
+    Directory(Directory),
+    Leaf { inode: InodeId, layer: u32 },
+    Symlink { inode: InodeId, layer: u32, target: Box<[u8]> },
+}
+
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) children: Children,
+    pub(super) attributes: DirectoryId,
+    pub(super) parent: NodeId,
+    depth: usize,
+    /// The last layer that named it or something in it.
+    layer: u32,
+    /// The last layer that hid its lower content.
+    opaque: Option<u32>,
+}
+
+/// Where a path's directory part leads.
+struct Resolved<'p> {
+    directory: NodeId,
+    /// Directories below it that do not exist yet.
+    missing: Vec<std::borrow::Cow<'p, [u8]>>,
+}
+
+pub(super) struct Tree {
+    nodes: Vec<Node>,
+    layer: u32,
+    steps: u64,
+}
+
+impl Tree {
+    /// An empty root with the attributes that directories nobody described have.
+    pub(super) fn new(implied: DirectoryId) -> Self {
+        let root = Directory {
+            children: Children::new(),
+            attributes: implied,
+            parent: ROOT,
+            depth: 0,
+            layer: 0,
+            opaque: None,
+        };
+        Self { nodes: vec![Node::Directory(root)], layer: 0, steps: 0 }
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// Nodes ever made, those that were removed included.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(super) fn directory(&self, id: NodeId) -> Option<&Directory> {
+        match self.node(id) {
+            Node::Directory(directory) => Some(directory),
+            Node::Leaf { .. } | Node::Symlink { .. } => None,
+        }
+    }
+
+    fn directory_mut(&mut self, id: NodeId) -> Option<&mut Directory> {
+        match &mut self.nodes[id.index()] {
+            Node::Directory(directory) => Some(directory),
+            Node::Leaf { .. } | Node::Symlink { .. } => None,
+        }
+    }
+
+    /// What follows belongs to the next layer up.
+    pub(super) fn next_layer(&mut self) {
+        self.layer += 1;
+        let layer = self.layer;
+        if let Some(root) = self.directory_mut(ROOT) {
+            root.layer = layer;
+        }
+    }
+
+    /// Applies one entry of the current layer; `implied` are the attributes of parents nobody described.
+    pub(super) fn apply(&mut self, record: Record<'_>, implied: DirectoryId) -> Result<(), EntryProblem> {
+        match record.change {
+            Change::Opaque => {
+                if let Some(id) = self.existing_directory(record.path)? {
+                    self.hide_lower_content(id);
+                }
+                return Ok(());
+            }
+            Change::Whiteout => return self.white_out(record.path),
+            Change::Directory(attributes) if record.path.is_empty() => {
+                if let Some(root) = self.directory_mut(ROOT) {
+                    root.attributes = attributes;
+                }
+                return Ok(());
+            }
+            _ if record.path.is_empty() => return Err(EntryProblem::RootType),
+            _ => {}
+        }
+        let (parent_path, name) = path::split(record.path);
+        let parent = self.make_parents(parent_path, implied)?;
+        let node = match record.change {
+            Change::Directory(attributes) => return self.put_directory(parent, name, attributes),
+            Change::Leaf(inode) => Node::Leaf { inode, layer: self.layer },
+            Change::Symlink(inode) => {
+                Node::Symlink { inode, layer: self.layer, target: record.target.into() }
+            }
+            Change::HardLink => {
+                self.detach(parent, name);
+                self.link_target(record.target)?
+            }
+            Change::Whiteout | Change::Opaque => return Ok(()),
+        };
+        self.put(parent, name, node);
+        Ok(())
+    }
+
+    /// Puts a node under a name, in place of whatever had it.
+    pub(super) fn put(&mut self, parent: NodeId, name: &[u8], node: Node) -> NodeId {
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(node);
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.children.insert(name.into(), id);
+        }
+        id
+    }
+
+    /// Puts a directory under a name; one that is there keeps its content.
+    pub(super) fn put_directory(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        attributes: DirectoryId,
+    ) -> Result<(), EntryProblem> {
+        if let Some(id) = self.child(parent, name)
+            && let layer = self.layer
+            && let Some(directory) = self.directory_mut(id)
+        {
+            directory.attributes = attributes;
+            directory.layer = layer;
+            return Ok(());
+        }
+        self.new_directory(parent, name, attributes).map(drop)
+    }
+
+    pub(super) fn new_directory(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        attributes: DirectoryId,
+    ) -> Result<NodeId, EntryProblem> {
+        let depth = self.directory(parent).map_or(0, |directory| directory.depth) + 1;
+        if depth > MAX_DEPTH {
+            return Err(EntryProblem::TooDeep);
+        }
+        let children = Children::new();
+        let layer = self.layer;
+        Ok(self.put(
+            parent,
+            name,
+            Node::Directory(Directory { children, attributes, parent, depth, layer, opaque: None }),
+        ))
+    }
+
+    /// Counts the names of every inode.
+    pub(super) fn count_links(&self, inodes: &mut Inodes) {
+        let mut pending = vec![ROOT];
+        while let Some(id) = pending.pop() {
+            match self.node(id) {
+                Node::Directory(directory) => pending.extend(directory.children.values()),
+                Node::Leaf { inode, .. } | Node::Symlink { inode, .. } => inodes.link(*inode),
+            }
+        }
+    }
+
+    fn child(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
+        self.directory(parent)?.children.get(name).copied()
+    }
+
+    /// Takes a name out of a directory; what it led to stays in the table, unreachable.
+    fn detach(&mut self, parent: NodeId, name: &[u8]) {
+        if let Some(directory) = self.directory_mut(parent) {
+            directory.children.remove(name);
+        }
+    }
+
+    fn link_target(&mut self, target: &[u8]) -> Result<Node, EntryProblem> {
+        let (directory_path, name) = path::split(target);
+        let layer = self.layer;
+        let found = match self.existing_directory(directory_path)? {
+            Some(directory) if !name.is_empty() => self.child(directory, name),
+            _ => return Err(EntryProblem::LinkToDirectory(target.to_vec())).or_else(|problem| {
+                if name.is_empty() { Err(problem) } else { Err(EntryProblem::LinkMissing(target.to_vec())) }
+            }),
+        };
+        match found.map(|id| self.node(id)) {
+            None => Err(EntryProblem::LinkMissing(target.to_vec())),
+            Some(Node::Directory(_)) => Err(EntryProblem::LinkToDirectory(target.to_vec())),
+            Some(Node::Leaf { inode, .. }) => Ok(Node::Leaf { inode: *inode, layer }),
+            Some(Node::Symlink { inode, target, .. }) => {
+                Ok(Node::Symlink { inode: *inode, layer, target: target.clone() })
+            }
+        }
+    }
+
+    fn white_out(&mut self, hidden: &[u8]) -> Result<(), EntryProblem> {
+        let (parent_path, name) = path::split(hidden);
+        let Some(parent) = self.existing_directory(parent_path)? else { return Ok(()) };
+        let Some(id) = self.child(parent, name) else { return Ok(()) };
+        let of_this_layer = match self.node(id) {
+            Node::Directory(directory) => directory.layer == self.layer,
+            Node::Leaf { layer, .. } | Node::Symlink { layer, .. } => *layer == self.layer,
+        };
+        if of_this_layer {
+            self.hide_lower_content(id);
+        } else {
+            self.detach(parent, name);
+        }
+        Ok(())
+    }
+
+    /// Removes what lower layers put into a directory, and into those directories in it that this layer shares.
+    fn hide_lower_content(&mut self, id: NodeId) {
+        let layer = self.layer;
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            let Some(directory) = self.directory_mut(id) else { continue };
+            if directory.opaque == Some(layer) {
+                continue;
+            }
+            directory.opaque = Some(layer);
+            let mut children = std::mem::take(&mut directory.children);
+            children.retain(|_, child| match self.node(*child) {
+                Node::Directory(directory) => {
+                    pending.extend((directory.layer == layer).then_some(*child));
+                    directory.layer == layer
+                }
+                Node::Leaf { layer: of, .. } | Node::Symlink { layer: of, .. } => *of == layer,
+            });
+            if let Some(directory) = self.directory_mut(id) {
+                directory.children = children;
+            }
+        }
+    }
+
+    /// The directory at a path if all of it exists.
+    fn existing_directory(&mut self, path: &[u8]) -> Result<Option<NodeId>, EntryProblem> {
+        match self.resolve(path) {
+            Ok(resolved) => Ok(resolved.missing.is_empty().then_some(resolved.directory)),
+            Err(EntryProblem::ParentNotDirectory) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// The directory at a path, made where it is missing, and marked as this layer's with all above it.
+    fn make_parents(&mut self, path: &[u8], implied: DirectoryId) -> Result<NodeId, EntryProblem> {
+        let resolved = self.resolve(path)?;
+        let mut id = resolved.directory;
+        for name in &resolved.missing {
+            id = self.new_directory(id, name, implied)?;
+        }
+        let layer = self.layer;
+        let mut above = resolved.directory;
+        while let Some(directory) = self.directory_mut(above)
+            && directory.layer != layer
+        {
+            directory.layer = layer;
+            above = directory.parent;
+        }
+        Ok(id)
+    }
+
+    /// Follows a path through symlinks; `..` in their targets stops at the root.
+    fn resolve<'p>(&mut self, path: &'p [u8]) -> Result<Resolved<'p>, EntryProblem> {
+        use std::borrow::Cow;
+        let mut directory = ROOT;
+        let mut missing: Vec<Cow<'p, [u8]>> = Vec::new();
+        let mut symlinks = 0;
+        // What is still to be walked: the path itself below, symlinks' targets on top of it.
+        let mut pending: Vec<(Cow<'p, [u8]>, usize)> = vec![(Cow::Borrowed(path), 0)];
+        while let Some((text, at)) = pending.pop() {
+            let Some((start, end)) = next_name(&text, at) else { continue };
+            let name: Cow<'p, [u8]> = match &text {
+                Cow::Borrowed(text) => Cow::Borrowed(&text[start..end]),
+                Cow::Owned(text) => Cow::Owned(text[start..end].to_vec()),
+            };
+            pending.push((text, end));
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                return Err(EntryProblem::TooManySteps);
+            }
+            if *name == *b"." {
+                continue;
+            }
+            if *name == *b".." {
+                if missing.pop().is_none() {
+                    directory = self.directory(directory).map_or(ROOT, |directory| directory.parent);
+                }
+                continue;
+            }
+            if !missing.is_empty() {
+                missing.push(name);
+                continue;
+            }
+            match self.child(directory, &name).map(|id| (id, self.node(id))) {
+                None => missing.push(name),
+                Some((id, Node::Directory(_))) => directory = id,
+                Some((_, Node::Leaf { .. })) => return Err(EntryProblem::ParentNotDirectory),
+                Some((_, Node::Symlink { target, .. })) => {
+                    symlinks += 1;
+                    if symlinks > MAX_SYMLINKS {
+                        return Err(EntryProblem::SymlinkLoop);
+                    }
+                    if target.starts_with(b"/") {
+                        directory = ROOT;
+                    }
+                    pending.push((Cow::Owned(target.to_vec()), 0));
+                }
+            }
+        }
+        Ok(Resolved { directory, missing })
+    }
+}
+
+/// The next name of a path from `at` on, as a range.
+fn next_name(text: &[u8], at: usize) -> Option<(usize, usize)> {
+    let start = at + text[at..].iter().position(|byte| *byte != b'/')?;
+    let end = text[start..].iter().position(|byte| *byte == b'/').map_or(text.len(), |slash| start + slash);
+    Some((start, end))
+}
