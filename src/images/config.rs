@@ -80,8 +80,8 @@ impl ImageConfig {
                     .hint("the image is damaged: build or push it again"),
             )
         };
-        let raw: RawConfig =
-            serde_json::from_slice(json).map_err(|error| fail(format!("is not a JSON image config: {error}")))?;
+        let raw: RawConfig = serde_json::from_slice(json)
+            .map_err(|error| fail(format!("is not a JSON image config: {error}")))?;
         let required = |field: Option<String>, name: &str| {
             field.filter(|value| !value.is_empty()).ok_or_else(|| fail(format!("has no `{name}`")))
         };
@@ -165,7 +165,10 @@ mod tests {
             (format!(r#"{{"os":"linux",{diff_ids}}}"#), "no `architecture`"),
             (format!(r#"{{"architecture":"amd64",{diff_ids}}}"#), "no `os`"),
             (r#"{"architecture":"amd64","os":"linux"}"#.to_owned(), "no `rootfs`"),
-            (r#"{"architecture":"a","os":"linux","rootfs":{"diff_ids":["x"]}}"#.to_owned(), "bad diff_id `x`"),
+            (
+                r#"{"architecture":"a","os":"linux","rootfs":{"diff_ids":["x"]}}"#.to_owned(),
+                "bad diff_id `x`",
+            ),
         ] {
             let error = ImageConfig::parse(json.as_bytes(), "the-image").expect_err(&json);
             assert!(matches!(error, BoxliteError::Image(_)));

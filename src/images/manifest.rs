@@ -155,8 +155,8 @@ impl Document {
         if json.len() as u64 > MAX_DOCUMENT_BYTES {
             return Err(bad(subject, format!("has {} bytes, more than 4 MiB", json.len())));
         }
-        let raw: RawDocument =
-            serde_json::from_slice(json).map_err(|error| bad(subject, format!("is not JSON of one: {error}")))?;
+        let raw: RawDocument = serde_json::from_slice(json)
+            .map_err(|error| bad(subject, format!("is not JSON of one: {error}")))?;
         if raw.schema_version != Some(2) {
             let version = raw.schema_version.map_or_else(|| "none".to_owned(), |version| version.to_string());
             return Err(bad(subject, format!("has schema version {version}, only 2 is supported")));
@@ -164,9 +164,11 @@ impl Document {
         match (raw.media_type.as_deref(), raw.manifests, raw.layers) {
             // A document that can be read as both is an attack on whoever signs one and runs the other.
             (_, Some(_), Some(_)) => Err(bad(subject, "is a manifest and an index at once")),
-            (None | Some(OCI_INDEX | DOCKER_LIST), Some(entries), None) => {
-                entries.iter().map(|entry| index_entry(entry, subject)).collect::<Result<_, _>>().map(Self::Index)
-            }
+            (None | Some(OCI_INDEX | DOCKER_LIST), Some(entries), None) => entries
+                .iter()
+                .map(|entry| index_entry(entry, subject))
+                .collect::<Result<_, _>>()
+                .map(Self::Index),
             (None | Some(OCI_MANIFEST | DOCKER_MANIFEST), None, Some(layers)) => {
                 let config = raw.config.ok_or_else(|| bad(subject, "has no `config`"))?;
                 Ok(Self::Image(image_manifest(&config, &layers, subject)?))

@@ -1,1 +1,3 @@
 //! Test helpers.
+pub mod oci;
+pub mod registry;

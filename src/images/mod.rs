@@ -1,0 +1,35 @@
+//! Images: from a reference to a verified, complete image, and from that to one read-only disk.
+//!
+//! Owns everything under `<home>/images/`, which many homes and processes may share. Knows nothing of boxes.
+
+mod archive;
+mod blobs;
+mod config;
+mod digest;
+mod disks;
+mod fetch;
+mod flight;
+mod handle;
+mod image;
+mod layout;
+mod locks;
+mod manifest;
+mod progress;
+mod pull;
+mod reference;
+mod refs;
+mod registry;
+mod stamp;
+mod store;
+
+pub use config::ImageConfig;
+pub use digest::{Digest, DigestError};
+pub use handle::{ImageHandle, PulledImage};
+pub use image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
+pub use manifest::LayerFormat;
+pub use progress::{ImageProgress, ImageStage, LayerProgress, ProgressSink};
+pub use reference::{ImageSource, NamedReference, RegistryReference, validate};
+pub use store::ImageStore;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! One pull, from a reference to a record: resolve, fetch what is missing, verify, record.
+//!
+//! Owns the order of the steps; each step's means are elsewhere.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::Utc;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::archive::Container;
+use super::config::ImageConfig;
+use super::digest::Digest;
+use super::fetch::{BlobKind, Fetcher, Origin, blocking, with_retries};
+use super::flight::FlightSinks;
+use super::image::StoredImage;
+use super::layout::LocalImage;
+use super::manifest::{Descriptor, Document, ImageManifest, select_platform};
+use super::progress::ImageStage;
+use super::reference::{ImageSource, NamedReference, registry_for};
+use super::refs::Record;
+use super::registry::RegistryClient;
+use super::store::Inner;
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+
+/// An index in an index in an index: nobody nests deeper for good reasons.
+const MAX_INDEX_DEPTH: usize = 4;
+/// How often a blob may be removed under a pull's feet before it gives up.
+const COMMIT_ATTEMPTS: usize = 3;
+
+/// One place to pull from, with nothing left to default.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Registry(NamedReference),
+    Local { source: ImageSource, repository: String, tag: Option<String> },
+}
+
+impl Target {
+    /// A local source, its path made absolute.
+    pub(super) fn local(source: &ImageSource) -> BoxliteResult<Self> {
+        let absolute = |path: &Path| -> BoxliteResult<(PathBuf, String)> {
+            let path = std::path::absolute(path)
+                .map_err(|error| BoxliteError::io("find the current directory for", path, &error))?;
+            match path.to_str() {
+                Some(text) => Ok((path.clone(), text.to_owned())),
+                None => Err(BoxliteError::InvalidArgument(
+                    Detail::new(format!("the path {} is not UTF-8", path.display()))
+                        .subject(path.display().to_string())
+                        .hint("give the image source an absolute path that is UTF-8"),
+                )),
+            }
+        };
+        let (scheme, path, tag) = match source {
+            ImageSource::OciLayout { path, tag } => ("oci", path, tag),
+            ImageSource::OciArchive { path, tag } => ("oci-archive", path, tag),
+            ImageSource::DockerArchive { path, tag } => ("docker-archive", path, tag),
+            ImageSource::Registry(_) => {
+                return Err(BoxliteError::Internal(Detail::new("a registry reference is no local source")));
+            }
+        };
+        let (path, text) = absolute(path)?;
+        let tag = tag.clone();
+        let source = match source {
+            ImageSource::OciLayout { .. } => ImageSource::OciLayout { path, tag: tag.clone() },
+            ImageSource::OciArchive { .. } => ImageSource::OciArchive { path, tag: tag.clone() },
+            _ => ImageSource::DockerArchive { path, tag: tag.clone() },
+        };
+        Ok(Self::Local { source, repository: format!("{scheme}:{text}"), tag })
+    }
+
+    /// The normalised reference.
+    pub(super) fn reference(&self) -> String {
+        match self {
+            Self::Registry(named) => named.to_string(),
+            Self::Local { repository, tag: Some(tag), .. } => format!("{repository}:{tag}"),
+            Self::Local { repository, tag: None, .. } => repository.clone(),
+        }
+    }
+
+    /// The reference without tag and digest, and the tag.
+    fn parts(&self) -> (String, Option<String>) {
+        match self {
+            Self::Registry(named) => (format!("{}/{}", named.registry, named.repository), named.tag.clone()),
+            Self::Local { repository, tag, .. } => (repository.clone(), tag.clone()),
+        }
+    }
+
+    /// Whether a local source is no longer there.
+    pub(super) fn is_gone(&self) -> bool {
+        match self {
+            Self::Local {
+                source:
+                    ImageSource::OciLayout { path, .. }
+                    | ImageSource::OciArchive { path, .. }
+                    | ImageSource::DockerArchive { path, .. },
+                ..
+            } => path.try_exists().is_ok_and(|exists| !exists),
+            _ => false,
+        }
+    }
+
+    /// What an archive looks like now: the same stamp means the same content. Layouts are cheap to look at anew.
+    pub(super) fn stamp(&self) -> Option<String> {
+        let Self::Local {
+            source: ImageSource::OciArchive { path, .. } | ImageSource::DockerArchive { path, .. },
+            ..
+        } = self
+        else {
+            return None;
+        };
+        let metadata = path.metadata().ok()?;
+        Some(format!(
+            "{}:{}:{}:{}.{:09}:{}.{:09}",
+            metadata.dev(),
+            metadata.ino(),
+            metadata.len(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            metadata.ctime(),
+            metadata.ctime_nsec()
+        ))
+    }
+}
+
+/// Pulls `target` and records it.
+pub(super) async fn pull(
+    store: Arc<Inner>,
+    target: Target,
+    sinks: FlightSinks,
+) -> BoxliteResult<StoredImage> {
+    let reference: Arc<str> = target.reference().into();
+    // Taken first: an archive replaced meanwhile is looked at again.
+    let stamp = target.stamp();
+    let origin = open(&store, &target).await?;
+    let fetcher = Fetcher { store: Arc::clone(&store), origin, reference: Arc::clone(&reference), sinks };
+    fetcher.tell(ImageStage::Resolving, None);
+    let (manifest_json, manifest) = resolve(&fetcher).await?;
+    let (repository, tag) = target.parts();
+    let record = Record {
+        reference: reference.to_string(),
+        repository,
+        tag,
+        manifest: Digest::of(&manifest_json),
+        stored_at: Utc::now(),
+        stamp,
+    };
+    for _ in 0..COMMIT_ATTEMPTS {
+        fetch_all(&fetcher, &manifest).await?;
+        if let Some(image) = commit(&store, &record, &manifest_json, &manifest).await? {
+            fetcher.tell(ImageStage::Done, None);
+            return Ok(image);
+        }
+    }
+    Err(BoxliteError::Busy(
+        Detail::new(format!("blobs of {reference} were removed again and again while it was pulled"))
+            .subject(reference.to_string())
+            .hint("pull again when nobody is removing images"),
+    ))
+}
+
+async fn open(store: &Arc<Inner>, target: &Target) -> BoxliteResult<Origin> {
+    match target {
+        Target::Registry(named) => {
+            let entry = registry_for(&named.registry, &store.registries);
+            let client = RegistryClient::new(named.clone(), entry)?;
+            Ok(Origin::Registry(Arc::new(client)))
+        }
+        Target::Local { source, .. } => {
+            let (source, tmp, limit) = (source.clone(), store.tmp_dir(), store.limits.max_layer_bytes);
+            let image = blocking(move || match &source {
+                ImageSource::OciLayout { path, tag } => {
+                    LocalImage::layout(Container::directory(path)?, tag.as_deref())
+                }
+                ImageSource::OciArchive { path, tag } => {
+                    LocalImage::layout(Container::archive(path, &tmp, limit)?, tag.as_deref())
+                }
+                ImageSource::DockerArchive { path, tag } => {
+                    LocalImage::docker(Container::archive(path, &tmp, limit)?, tag.as_deref())
+                }
+                ImageSource::Registry(named) => {
+                    Err(BoxliteError::Internal(format!("{} is no local source", named.repository).into()))
+                }
+            });
+            Ok(Origin::Local(Arc::new(image.await?)))
+        }
+    }
+}
+
+/// Follows indexes to the manifest for this machine.
+async fn resolve(fetcher: &Fetcher) -> BoxliteResult<(Vec<u8>, ImageManifest)> {
+    let limits = &fetcher.store.limits;
+    let mut json = match &fetcher.origin {
+        Origin::Registry(client) => {
+            with_retries(limits, || client.login()).await?;
+            with_retries(limits, || client.root()).await?
+        }
+        Origin::Local(image) => local_document(image, image.root).await?,
+    };
+    for _ in 0..MAX_INDEX_DEPTH {
+        let entries = match Document::parse(&json, &fetcher.reference)? {
+            Document::Image(manifest) => return Ok((json, manifest)),
+            Document::Index(entries) => entries,
+        };
+        let chosen = select_platform(&entries, &fetcher.reference)?.blob;
+        json = match &fetcher.origin {
+            Origin::Registry(client) => {
+                with_retries(limits, || client.manifest(Some(&chosen.digest))).await?
+            }
+            Origin::Local(image) => local_document(image, chosen).await?,
+        };
+        if json.len() as u64 != chosen.size {
+            return Err(BoxliteError::Image(
+                Detail::new(format!(
+                    "manifest {} of {} has {} bytes, its index says {}",
+                    chosen.digest,
+                    fetcher.reference,
+                    json.len(),
+                    chosen.size
+                ))
+                .subject(fetcher.reference.to_string())
+                .hint("the index is damaged: push the image again"),
+            ));
+        }
+    }
+    Err(BoxliteError::Image(
+        Detail::new(format!("{} nests indexes more than {MAX_INDEX_DEPTH} deep", fetcher.reference))
+            .subject(fetcher.reference.to_string()),
+    ))
+}
+
+async fn local_document(image: &Arc<LocalImage>, blob: Descriptor) -> BoxliteResult<Vec<u8>> {
+    let image = Arc::clone(image);
+    blocking(move || image.document(&blob)).await
+}
+
+/// Fetches the config, which may refuse the image, then the layers side by side.
+async fn fetch_all(fetcher: &Fetcher, manifest: &ImageManifest) -> BoxliteResult<()> {
+    fetcher.tell(ImageStage::Pulling, None);
+    if manifest.config.size > super::manifest::MAX_DOCUMENT_BYTES {
+        return Err(BoxliteError::Image(
+            Detail::new(format!(
+                "the config of {} has {} bytes, more than 4 MiB",
+                fetcher.reference, manifest.config.size
+            ))
+            .subject(fetcher.reference.to_string()),
+        ));
+    }
+    fetcher.clone().fetch(manifest.config, BlobKind::Config).await?;
+    read_config(&fetcher.store, manifest, &fetcher.reference)?;
+    let transfers: Vec<_> =
+        manifest.layers.iter().map(|layer| fetcher.clone().fetch(layer.blob, BlobKind::Layer)).collect();
+    stream::iter(transfers).buffer_unordered(fetcher.store.limits.parallel_layers.max(1)).try_collect().await
+}
+
+/// The config as stored, checked against this machine and the manifest.
+fn read_config(store: &Inner, manifest: &ImageManifest, reference: &str) -> BoxliteResult<ImageConfig> {
+    let json = store.blobs.document(&manifest.config.digest).ok_or_else(|| {
+        BoxliteError::Storage(
+            Detail::new(format!("the config of {reference} vanished from the image store"))
+                .subject(reference)
+                .hint("pull the image again"),
+        )
+    })?;
+    let config = ImageConfig::parse(&json, reference)?;
+    config.check_platform(reference)?;
+    if config.diff_ids.len() != manifest.layers.len() {
+        return Err(BoxliteError::Image(
+            Detail::new(format!(
+                "{reference} has {} layers in its manifest and {} in its config",
+                manifest.layers.len(),
+                config.diff_ids.len()
+            ))
+            .subject(reference)
+            .hint("the image is damaged: build or push it again"),
+        ));
+    }
+    Ok(config)
+}
+
+/// Records the image if all of it is there; under the lock that removing takes too.
+async fn commit(
+    store: &Arc<Inner>,
+    record: &Record,
+    manifest_json: &[u8],
+    manifest: &ImageManifest,
+) -> BoxliteResult<Option<StoredImage>> {
+    let guard = store.lock_records(&format!("recording {}", record.reference)).await?;
+    let (store, record) = (Arc::clone(store), record.clone());
+    let (json, manifest) = (manifest_json.to_vec(), manifest.clone());
+    blocking(move || {
+        let _held = guard;
+        let mut blobs = manifest.layers.iter().map(|layer| &layer.blob).chain([&manifest.config]);
+        if !blobs.all(|blob| store.blobs.has(blob)) {
+            return Ok(None);
+        }
+        store.blobs.store_document(&json)?;
+        store.refs.write(&record)?;
+        Ok(store.load(&record))
+    })
+    .await
+}
