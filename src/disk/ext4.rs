@@ -16,8 +16,9 @@ pub(crate) fn ensure_base(bases: &Path, tmp: &Path, size_gb: u64) -> BoxliteResu
     }
     // Several processes may make it at once: each its own, and the rename keeps exactly one.
     let draft = tmp.join(format!("ext4-{size_gb}g-{}", crate::runtime::id::mint_text(8)));
-    let made = make(&draft, size_gb)
-        .and_then(|()| fs::rename(&draft, &base).map_err(|error| BoxliteError::io("rename to", &base, &error)));
+    let made = make(&draft, size_gb).and_then(|()| {
+        fs::rename(&draft, &base).map_err(|error| BoxliteError::io("rename to", &base, &error))
+    });
     if made.is_err() {
         // The draft may not exist; what counts is that none stays.
         let _ = fs::remove_file(&draft);
@@ -57,8 +58,9 @@ fn make(draft: &Path, size_gb: u64) -> BoxliteResult<()> {
 fn find_mke2fs() -> BoxliteResult<PathBuf> {
     // A plain user's PATH often lacks the sbin directories.
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let places: Vec<PathBuf> =
-        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into(), "/usr/local/sbin".into()]).collect();
+    let places: Vec<PathBuf> = std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into(), "/usr/local/sbin".into()])
+        .collect();
     places.iter().map(|place| place.join("mke2fs")).find(|program| program.is_file()).ok_or_else(|| {
         BoxliteError::Config(
             Detail::new("mke2fs is missing (searched PATH, /usr/sbin, /sbin and /usr/local/sbin)")

@@ -3,4 +3,6 @@
 //! Owns file formats only; never starts a process, never talks to a registry.
 
 pub(crate) mod erofs;
+pub(crate) mod ext4;
 pub mod layers;
+pub(crate) mod qcow2;

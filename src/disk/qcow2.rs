@@ -17,7 +17,8 @@ const EXTENSION_BACKING_FORMAT: u32 = 0xE279_2ACA;
 
 /// Makes `path`, `virtual_size` bytes of the raw file `base` (as seen from `path`'s directory) until written to.
 pub(crate) fn create_overlay(path: &Path, base: &str, virtual_size: u64) -> BoxliteResult<()> {
-    write_overlay(path, base, virtual_size).map_err(|error| BoxliteError::io("create the box disk", path, &error))
+    write_overlay(path, base, virtual_size)
+        .map_err(|error| BoxliteError::io("create the box disk", path, &error))
 }
 
 fn write_overlay(path: &Path, base: &str, virtual_size: u64) -> io::Result<()> {

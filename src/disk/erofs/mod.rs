@@ -17,7 +17,6 @@ use std::io;
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::directory::{Dirent, Placement};
-pub(crate) use self::file::OpenFile;
 pub(crate) use self::format::{BLOCK_U64, DeviceNumber, FileType, Nid, Timestamp};
 use self::format::{DataLayout, INODE, LINKS_OFFSET, RawInode, SUPERBLOCK, SUPERBLOCK_OFFSET, Superblock};
 use self::output::{Output, ROOT_OFFSET};

@@ -126,7 +126,8 @@ impl LayerError {
                 BoxliteError::Storage(detail)
             }
             Self::WrongCompression { .. } => BoxliteError::Image(
-                detail(&self, label).hint("the image's manifest names a wrong media type: push the image again"),
+                detail(&self, label)
+                    .hint("the image's manifest names a wrong media type: push the image again"),
             ),
             Self::Truncated { .. } | Self::Damaged { .. } | Self::DiffId { .. } | Self::Changed => {
                 BoxliteError::Image(detail(&self, label).hint("remove the image and pull it again"))

@@ -11,10 +11,12 @@
 mod assemble;
 mod build;
 mod directory;
+mod entries;
 mod error;
 mod inodes;
 mod journal;
 mod path;
+mod progress;
 mod shadow;
 mod source;
 mod tar;
@@ -174,12 +176,13 @@ fn with_output(
     work: impl FnOnce(&File) -> Result<BuildReport, Failure>,
 ) -> BoxliteResult<BuildReport> {
     let file = File::create(out).map_err(|error| BoxliteError::io("create the image disk", out, &error))?;
-    let built = work(&file).map_err(|(error, label)| error.into_boxlite(&label, out)).and_then(|mut report| {
-        report.disk_bytes = disk_bytes(report.image_bytes);
-        file.set_len(report.disk_bytes)
-            .map_err(|error| BoxliteError::io("extend the image disk", out, &error))?;
-        Ok(report)
-    });
+    let built =
+        work(&file).map_err(|(error, label)| error.into_boxlite(&label, out)).and_then(|mut report| {
+            report.disk_bytes = disk_bytes(report.image_bytes);
+            file.set_len(report.disk_bytes)
+                .map_err(|error| BoxliteError::io("extend the image disk", out, &error))?;
+            Ok(report)
+        });
     if built.is_err() {
         // The first error is the one to tell; what cannot be removed was not writable either.
         let _ = std::fs::remove_file(out);

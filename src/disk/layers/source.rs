@@ -97,11 +97,6 @@ pub(super) struct LayerBytes<'f, 'a> {
 }
 
 impl LayerBytes<'_, '_> {
-    /// Bytes received so far.
-    pub(super) fn total(&self) -> u64 {
-        self.total
-    }
-
     /// Compressed bytes read so far, of all layers.
     pub(super) fn read(&self) -> u64 {
         self.feed.read()

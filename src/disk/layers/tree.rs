@@ -220,14 +220,13 @@ impl Tree {
     }
 
     fn link_target(&mut self, target: &[u8]) -> Result<Node, EntryProblem> {
+        if target.is_empty() {
+            return Err(EntryProblem::LinkToDirectory(b"/".to_vec()));
+        }
         let (directory_path, name) = path::split(target);
         let layer = self.layer;
-        let found = match self.existing_directory(directory_path)? {
-            Some(directory) if !name.is_empty() => self.child(directory, name),
-            _ => return Err(EntryProblem::LinkToDirectory(target.to_vec())).or_else(|problem| {
-                if name.is_empty() { Err(problem) } else { Err(EntryProblem::LinkMissing(target.to_vec())) }
-            }),
-        };
+        let directory = self.existing_directory(directory_path)?;
+        let found = directory.and_then(|directory| self.child(directory, name));
         match found.map(|id| self.node(id)) {
             None => Err(EntryProblem::LinkMissing(target.to_vec())),
             Some(Node::Directory(_)) => Err(EntryProblem::LinkToDirectory(target.to_vec())),

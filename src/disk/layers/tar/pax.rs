@@ -107,10 +107,8 @@ impl PaxSparse {
             b"map" => {
                 let numbers: Option<Vec<u64>> = value.split(|byte| *byte == b',').map(decimal).collect();
                 let numbers = numbers.filter(|numbers| numbers.len().is_multiple_of(2)).ok_or(BROKEN)?;
-                self.extents = numbers
-                    .chunks_exact(2)
-                    .map(|pair| Extent { offset: pair[0], length: pair[1] })
-                    .collect();
+                self.extents =
+                    numbers.chunks_exact(2).map(|pair| Extent { offset: pair[0], length: pair[1] }).collect();
             }
             _ => {}
         }
