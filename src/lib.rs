@@ -1,1 +1,37 @@
+//! boxlite: an embeddable micro-VM runtime. A program hands it an OCI image and gets a box, a virtual machine of its
+//! own, in which untrusted code runs. No daemon, no root.
+//!
+//! ```no_run
+//! # async fn demo() -> boxlite::BoxliteResult<()> {
+//! use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, runtime::options::BoxliteOptions};
+//!
+//! let runtime = BoxliteRuntime::new(BoxliteOptions::default())?;
+//! let sandbox = runtime.create(BoxOptions::default(), None).await?;
+//! let execution = sandbox.exec(BoxCommand::new("echo").arg("hello")).await?;
+//! assert_eq!(execution.wait().await?.exit_code, 0);
+//! sandbox.stop().await
+//! # }
+//! ```
+//!
+//! Rooms, from the outside in: `capi` → [`runtime`] → [`litebox`] → images, disk, vmm, portal → the shim and the
+//! guest agent, which are programs of their own. A lower room never uses a higher one.
 
+mod db;
+pub mod disk;
+mod errors;
+mod executor;
+pub mod images;
+mod layout;
+pub mod litebox;
+mod lock;
+mod portal;
+pub mod runtime;
+pub mod util;
+mod vmm;
+
+pub use errors::{BoxliteError, BoxliteResult, Detail};
+pub use litebox::{BoxCommand, ExecResult, Execution, LiteBox};
+pub use runtime::BoxliteRuntime;
+pub use runtime::id::BoxID;
+pub use runtime::options::{BoxOptions, ImageRegistry, RootfsSpec};
+pub use runtime::types::BoxStatus;

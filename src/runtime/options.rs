@@ -22,7 +22,7 @@ pub struct BoxliteOptions {
 impl Default for BoxliteOptions {
     /// Home is `$BOXLITE_HOME`, else `~/.boxlite`.
     fn default() -> Self {
-        Self { home_dir: crate::runtime::layout::default_home(), image_registries: Vec::new() }
+        Self { home_dir: crate::layout::default_home(), image_registries: Vec::new() }
     }
 }
 

@@ -1,0 +1,77 @@
+use super::*;
+use crate::runtime::id::{BoxID, BoxIDMint};
+
+fn new_box(id: BoxID, name: Option<&str>) -> NewBox {
+    NewBox { id, name: name.map(str::to_owned), options: "{}".into(), owner_pid: 1, owner_start: Some(2) }
+}
+
+fn open() -> (tempfile::TempDir, Database) {
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::open(&dir.path().join("boxlite.db")).unwrap();
+    (dir, database)
+}
+
+#[test]
+fn boxes_are_found_by_id_name_and_prefix_and_listed_newest_first() {
+    let (_dir, database) = open();
+    let ids = ["AAAA00000001", "AAAA00000002", "BBBB00000003"].map(|id| BoxID::parse(id).unwrap());
+    for (id, name) in ids.iter().zip([Some("one"), None, Some("AAAA")]) {
+        database.insert(&new_box(id.clone(), name)).unwrap();
+    }
+    let listed: Vec<BoxID> = database.list().unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(listed, [ids[2].clone(), ids[1].clone(), ids[0].clone()]);
+    assert_eq!(database.find("one").unwrap().unwrap().id, ids[0]);
+    assert_eq!(database.find("BB").unwrap().unwrap().id, ids[2]);
+    assert_eq!(database.find("AAAA").unwrap().unwrap().id, ids[2], "a name goes before a prefix");
+    let ambiguous = database.find("AAA").unwrap_err();
+    assert!(matches!(&ambiguous, BoxliteError::InvalidArgument(text) if text.contains("AAAA00000002")));
+    assert!(database.find("zzz").unwrap().is_none());
+    assert!(database.find("").unwrap().is_none());
+    assert!(database.find("%").unwrap().is_none());
+}
+
+#[test]
+fn a_taken_name_is_refused() {
+    let (_dir, database) = open();
+    database.insert(&new_box(BoxIDMint::mint(), Some("web"))).unwrap();
+    let error = database.insert(&new_box(BoxIDMint::mint(), Some("web"))).unwrap_err();
+    assert!(matches!(&error, BoxliteError::AlreadyExists(_)) && error.subject() == Some("web"));
+}
+
+#[test]
+fn an_act_begins_only_from_the_states_it_may() {
+    let (_dir, database) = open();
+    let id = BoxIDMint::mint();
+    database.insert(&new_box(id.clone(), None)).unwrap();
+    assert!(database.begin(&id, &[BoxState::Configured, BoxState::Stopped], BoxState::Starting).unwrap());
+    assert!(!database.begin(&id, &[BoxState::Configured, BoxState::Stopped], BoxState::Starting).unwrap());
+    database.settle(&id, &Settled::Failed { reason: "why".into() }).unwrap();
+    let row = database.get(&id).unwrap().unwrap();
+    assert_eq!((row.state, row.failure.as_deref(), row.pid), (BoxState::Failed, Some("why"), None));
+    assert!(database.delete(&id).unwrap());
+    assert!(!database.delete(&id).unwrap());
+}
+
+#[test]
+fn a_newer_database_is_refused_untouched() {
+    let (dir, database) = open();
+    drop(database);
+    let path = dir.path().join("boxlite.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute("INSERT INTO schema_migrations VALUES (999, 0, '9.9.9')", []).unwrap();
+    drop(connection);
+    let before = std::fs::read(&path).unwrap();
+    let error = Database::open(&path).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, BoxliteError::Config(text) if text.contains("9.9.9")), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn text_in_place_of_the_database_is_a_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("boxlite.db");
+    std::fs::write(&path, "this is no database, it is a text that somebody put here".repeat(40)).unwrap();
+    let error = Database::open(&path).map(|_| ()).unwrap_err();
+    assert!(matches!(error, BoxliteError::Database(_)), "{error}");
+    assert!(error.hint().contains("disks are not affected"));
+}

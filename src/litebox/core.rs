@@ -1,0 +1,182 @@
+//! What all boxes of one runtime share: paths, database, images, threads, and the boxes that run.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::db::Database;
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::executor::{self, Executor};
+use crate::images::ImageStore;
+use crate::layout::Layout;
+use crate::litebox::live::LiveBox;
+use crate::runtime::id::BoxID;
+use crate::util::process_start_time;
+use crate::vmm::pieces::Finder;
+
+/// One runtime's engine room. Boxes and executions keep it; its threads end with the last runtime handle.
+pub(crate) struct Core {
+    pub(crate) layout: Layout,
+    pub(crate) database: Database,
+    pub(crate) images: ImageStore,
+    pub(crate) finder: Finder,
+    pub(crate) executor: Executor,
+    pub(crate) owner: OwnerIdentity,
+    live: Mutex<HashMap<BoxID, Arc<LiveBox>>>,
+    /// Boxes that a `stop` removed, so that a later `remove` by the same caller finds its wish fulfilled.
+    removed_by_stop: Mutex<HashSet<BoxID>>,
+    shut_down: AtomicBool,
+}
+
+/// The process that made a runtime.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnerIdentity {
+    pub(crate) pid: u32,
+    pub(crate) start_time: Option<u64>,
+}
+
+impl OwnerIdentity {
+    pub(crate) fn of_this_process() -> Self {
+        let pid = std::process::id();
+        Self { pid, start_time: process_start_time(pid) }
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("home", &self.layout.home()).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        layout: Layout,
+        database: Database,
+        images: ImageStore,
+        finder: Finder,
+        executor: Executor,
+    ) -> Self {
+        Self {
+            layout,
+            database,
+            images,
+            finder,
+            executor,
+            owner: OwnerIdentity::of_this_process(),
+            live: Mutex::default(),
+            removed_by_stop: Mutex::default(),
+            shut_down: AtomicBool::new(false),
+        }
+    }
+
+    /// Refuses what may not happen after a shutdown or in a forked child.
+    pub(crate) fn check_open(&self) -> BoxliteResult<()> {
+        self.check_process()?;
+        if self.shut_down.load(Ordering::Acquire) {
+            return Err(BoxliteError::Stopped(
+                Detail::new("the runtime was shut down").hint("open a new runtime on this home"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a forked child: it has neither the threads nor the boxes.
+    pub(crate) fn check_process(&self) -> BoxliteResult<()> {
+        let me = std::process::id();
+        if me == self.owner.pid {
+            return Ok(());
+        }
+        Err(BoxliteError::Forked(Detail::new(format!(
+            "process {me} was forked from process {}, which opened this runtime",
+            self.owner.pid
+        ))))
+    }
+
+    /// Begins the shutdown; tells whether this call was the first to.
+    pub(crate) fn begin_shutdown(&self) -> bool {
+        !self.shut_down.swap(true, Ordering::AcqRel)
+    }
+
+    /// The running box `id`, if this runtime knows one and it hasn't ended.
+    pub(crate) fn live(&self, id: &BoxID) -> Option<Arc<LiveBox>> {
+        self.live_boxes().get(id).filter(|live| !live.process().has_ended()).cloned()
+    }
+
+    /// All running boxes this runtime knows.
+    pub(crate) fn all_live(&self) -> Vec<Arc<LiveBox>> {
+        self.live_boxes().values().cloned().collect()
+    }
+
+    pub(crate) fn add_live(&self, live: Arc<LiveBox>) {
+        self.live_boxes().insert(live.id().clone(), live);
+    }
+
+    pub(crate) fn drop_live(&self, id: &BoxID) {
+        self.live_boxes().remove(id);
+    }
+
+    /// Remembers that a stop removed `id`.
+    pub(crate) fn note_removed(&self, id: &BoxID) {
+        self.removed().insert(id.clone());
+    }
+
+    /// Whether a stop removed the box with this id.
+    pub(crate) fn was_removed_by_stop(&self, key: &str) -> bool {
+        BoxID::parse(key).is_some_and(|id| self.removed().contains(&id))
+    }
+
+    /// A database call, off the async threads.
+    pub(crate) async fn query<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Database) -> BoxliteResult<T> + Send + 'static,
+    ) -> BoxliteResult<T> {
+        let database = self.database.clone();
+        executor::blocking(move || query(&database)).await
+    }
+
+    /// Runs `work` on this runtime's threads; it stops when the caller leaves.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = BoxliteResult<T>> + Send + 'static,
+    ) -> BoxliteResult<T> {
+        self.check_process()?;
+        self.executor.run(work).await
+    }
+
+    /// Runs `work` on this runtime's threads; it goes on when the caller leaves.
+    pub(crate) async fn run_to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = BoxliteResult<T>> + Send + 'static,
+    ) -> BoxliteResult<T> {
+        self.check_process()?;
+        self.executor.run_to_the_end(work).await
+    }
+
+    fn live_boxes(&self) -> MutexGuard<'_, HashMap<BoxID, Arc<LiveBox>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn removed(&self) -> MutexGuard<'_, HashSet<BoxID>> {
+        self.removed_by_stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A value that is set once and can be waited for by any number of tasks.
+#[derive(Clone, Debug)]
+pub(crate) struct Once<T: Clone>(watch::Receiver<Option<T>>);
+
+impl<T: Clone> Once<T> {
+    pub(crate) fn new() -> (watch::Sender<Option<T>>, Self) {
+        let (sender, receiver) = watch::channel(None);
+        (sender, Self(receiver))
+    }
+
+    /// The value, or `None` when its setter is gone without having set it.
+    pub(crate) async fn get(&self) -> Option<T> {
+        let mut receiver = self.0.clone();
+        receiver.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}

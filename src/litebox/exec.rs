@@ -1,0 +1,238 @@
+//! Starts a process in a box: one round trip, its streams opened along with the call.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use boxlite_proto::agent::{self, ExecRequest, StartFailure};
+use boxlite_proto::stream::{OLDEST, Which};
+use tokio::net::UnixStream;
+
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::images::ProgressSink;
+use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
+use crate::litebox::core::Core;
+use crate::litebox::execution::Execution;
+use crate::litebox::live::LiveBox;
+use crate::litebox::spec::{BoxImage, BoxSpec, merge_env};
+use crate::litebox::start;
+use crate::portal;
+use crate::runtime::id::{BoxID, mint_text};
+
+/// Characters of an execution's id.
+const ID_LENGTH: usize = 16;
+
+/// Which streams to open along with the call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) stdin: bool,
+    pub(super) stdout: bool,
+    pub(super) stderr: bool,
+}
+
+/// The streams that were opened.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    pub(super) stdin: Option<UnixStream>,
+    pub(super) stdout: Option<UnixStream>,
+    pub(super) stderr: Option<UnixStream>,
+}
+
+/// Starts `command` with no stream opened.
+pub(super) async fn begin(
+    core: &Arc<Core>,
+    id: &BoxID,
+    command: BoxCommand,
+    progress: &ProgressSink,
+) -> BoxliteResult<Execution> {
+    begin_with(core, id, command, Wanted::default(), progress).await.map(|(execution, _)| execution)
+}
+
+/// Starts `command` and opens the wanted streams; the process starts when they are there.
+pub(super) async fn begin_with(
+    core: &Arc<Core>,
+    id: &BoxID,
+    command: BoxCommand,
+    wanted: Wanted,
+    progress: &ProgressSink,
+) -> BoxliteResult<(Execution, Opened)> {
+    check(&command)?;
+    let live = start::ensure_running(core, id, progress).await?;
+    let wanted_id = id.clone();
+    let row = core.query(move |database| database.get(&wanted_id)).await?.ok_or_else(|| start::gone(id))?;
+    let (spec, image) = (BoxSpec::of(&row)?, BoxImage::of(&row)?.unwrap_or_default());
+    let execution = mint_text(ID_LENGTH);
+    let request = request(&execution, &command, &spec, &image, wanted);
+    let tty = command.tty;
+
+    let calls = live.portal().calls().await?;
+    let call = async {
+        calls.exec(portal::patient(), &request).await.map_err(|error| portal::refused("exec", error))
+    };
+    let (answer, stdin, stdout, stderr) = tokio::join!(
+        call,
+        open(&live, &execution, Which::Stdin, wanted.stdin),
+        open(&live, &execution, Which::Stdout, wanted.stdout),
+        open(&live, &execution, Which::Stderr, wanted.stderr),
+    );
+    if let Some(failure) = answer?.failure.into_option() {
+        return Err(did_not_start(&command, &failure));
+    }
+    let opened = Opened { stdin: stdin?, stdout: stdout?, stderr: stderr? };
+    Ok((Execution::new(core, live, execution, tty), opened))
+}
+
+async fn open(
+    live: &LiveBox,
+    execution: &str,
+    which: Which,
+    wanted: bool,
+) -> BoxliteResult<Option<UnixStream>> {
+    if !wanted {
+        return Ok(None);
+    }
+    live.portal().bytes(execution, which, OLDEST).await.map(Some)
+}
+
+fn request(
+    execution: &str,
+    command: &BoxCommand,
+    spec: &BoxSpec,
+    image: &BoxImage,
+    wanted: Wanted,
+) -> ExecRequest {
+    let stdin = command
+        .stdin
+        .unwrap_or({ if command.tty || spec.options.detach { StdinMode::Keep } else { StdinMode::Once } });
+    let mut limits = agent::Limits::new();
+    limits.pids = command.limits.pids.unwrap_or(0);
+    limits.memory_bytes = command.limits.memory_bytes.unwrap_or(0);
+    limits.open_files = command.limits.open_files.unwrap_or(0);
+    limits.cpu_millis = command.limits.cpu_millis.unwrap_or(0);
+    ExecRequest {
+        id: execution.to_owned(),
+        argv: command.argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
+        env: merge_env(image, spec, &command.env),
+        cwd: working_dir(command, spec, image),
+        user: command
+            .user
+            .clone()
+            .or_else(|| spec.options.user.clone())
+            .unwrap_or_else(|| image.user.clone()),
+        tty: command.tty,
+        rows: command.tty_size.0.into(),
+        cols: command.tty_size.1.into(),
+        stdin: match stdin {
+            StdinMode::Null => agent::StdinMode::STDIN_NULL,
+            StdinMode::Once => agent::StdinMode::STDIN_ONCE,
+            StdinMode::Keep => agent::StdinMode::STDIN_KEEP,
+        }
+        .into(),
+        stdout: output_mode(command.stdout).into(),
+        stderr: output_mode(command.stderr).into(),
+        merge_stderr: command.merge_stderr,
+        timeout_ms: command.timeout.map_or(0, |timeout| (timeout.as_millis() as u64).max(1)),
+        await_stdin: wanted.stdin,
+        await_stdout: wanted.stdout,
+        await_stderr: wanted.stderr,
+        limits: Some(limits).into(),
+        ..ExecRequest::default()
+    }
+}
+
+fn output_mode(mode: OutputMode) -> agent::OutputMode {
+    match mode {
+        OutputMode::Retain => agent::OutputMode::OUTPUT_RETAIN,
+        OutputMode::Pipe => agent::OutputMode::OUTPUT_PIPE,
+        OutputMode::Null => agent::OutputMode::OUTPUT_NULL,
+    }
+}
+
+fn working_dir(command: &BoxCommand, spec: &BoxSpec, image: &BoxImage) -> Vec<u8> {
+    if let Some(dir) = &command.working_dir {
+        return dir.as_bytes().to_vec();
+    }
+    if let Some(dir) = &spec.extras.working_dir {
+        return dir.0.clone();
+    }
+    match &spec.options.working_dir {
+        Some(dir) => dir.as_bytes().to_vec(),
+        None => image.working_dir.as_bytes().to_vec(),
+    }
+}
+
+/// Refuses what no process can be given, before anything is started for it.
+fn check(command: &BoxCommand) -> BoxliteResult<()> {
+    let refuse = |what: &str, why: &str| {
+        Err(BoxliteError::InvalidArgument(
+            Detail::new(format!("{what} {why}")).subject(what).hint("correct the command"),
+        ))
+    };
+    let has_nul = |text: &OsString| text.as_bytes().contains(&0);
+    if command.argv[0].is_empty() {
+        return refuse("argv[0]", "is empty: the command needs a name");
+    }
+    if let Some(at) = command.argv.iter().position(has_nul) {
+        return refuse(&format!("argv[{at}]"), "contains a NUL byte");
+    }
+    for (name, value) in &command.env {
+        if name.is_empty() || name.as_bytes().contains(&b'=') || has_nul(name) || has_nul(value) {
+            let shown = format!("environment variable {:?}", name.to_string_lossy());
+            return refuse(&shown, "has an empty name, or a name with '=', or contains a NUL byte");
+        }
+    }
+    match &command.working_dir {
+        Some(dir) if !dir.as_bytes().starts_with(b"/") || has_nul(dir) => {
+            refuse(&format!("working_dir {:?}", dir.to_string_lossy()), "is not an absolute path")
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn did_not_start(command: &BoxCommand, failure: &StartFailure) -> BoxliteError {
+    let name = command.argv[0].to_string_lossy().into_owned();
+    let exit_code = i32::try_from(failure.exit_code).unwrap_or(127);
+    let mut detail = Detail::new(format!("cannot start {name:?}: {}", failure.message)).subject(name);
+    if matches!(exit_code, 126 | 127) {
+        detail = detail.exit_code(exit_code);
+    }
+    if failure.os_errno != 0 {
+        detail = detail.errno(i32::try_from(failure.os_errno).unwrap_or(0));
+    }
+    BoxliteError::Execution(detail.hint(match exit_code {
+        127 => "check the command's name and the PATH of the image",
+        126 => "check that the file is executable and made for this CPU",
+        _ => "check the user, the working directory and the limits given",
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn arguments_and_values_travel_as_bytes() {
+        let odd = OsString::from_vec(b"\xff\xfe".to_vec());
+        let command = BoxCommand::new("printf").arg(&odd).env("ODD", &odd);
+        let spec = BoxSpec { options: Default::default(), extras: Default::default() };
+        let request = request("e", &command, &spec, &BoxImage::default(), Wanted::default());
+        assert_eq!(request.argv[1], b"\xff\xfe");
+        assert!(request.env.contains(&b"ODD=\xff\xfe".to_vec()));
+    }
+
+    #[test]
+    fn what_no_process_can_be_given_is_refused_by_name() {
+        for (command, named) in [
+            (BoxCommand::new(""), "argv[0]"),
+            (BoxCommand::new("a").arg("b\0c"), "argv[1]"),
+            (BoxCommand::new("a").env("A=B", "c"), "A=B"),
+            (BoxCommand::new("a").env("", "c"), "environment"),
+            (BoxCommand::new("a").working_dir("tmp"), "tmp"),
+        ] {
+            let error = check(&command).unwrap_err();
+            assert!(matches!(&error, BoxliteError::InvalidArgument(text) if text.contains(named)), "{error}");
+        }
+    }
+}

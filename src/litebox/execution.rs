@@ -1,0 +1,265 @@
+//! A process in a box: its end, its signals, its streams.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use boxlite_proto::agent::{
+    KillRequest, ResizeTtyRequest, SignalRequest, StreamCount, WaitRequest, WaitResponse,
+};
+use boxlite_proto::stream::Which;
+use tokio::sync::oneshot;
+
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::litebox::core::{Core, Once};
+use crate::litebox::live::LiveBox;
+use crate::litebox::streams::{self, ExecStderr, ExecStdin, ExecStdout, Halves, Output, Source};
+use crate::portal;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecExit {
+    /// Its exit code; meaningless when `signal` is set.
+    pub exit_code: i32,
+    /// The signal it died of, or 0.
+    pub signal: i32,
+    /// It was killed because its time was up.
+    pub timed_out: bool,
+    /// It was killed because its memory limit was reached.
+    pub oom_killed: bool,
+}
+
+/// How a process ended, in one number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecResult {
+    /// Its exit code; minus the signal's number when it died of one.
+    pub exit_code: i32,
+    /// What there is to say besides, such as that it timed out.
+    pub error_message: Option<String>,
+    /// It was killed because its time was up.
+    pub timed_out: bool,
+    /// It was killed because its memory limit was reached.
+    pub oom_killed: bool,
+}
+
+/// The end of a process with the byte counts of its streams at that moment.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) exit: ExecExit,
+    pub(super) stdout: StreamCount,
+    pub(super) stderr: StreamCount,
+}
+
+/// A command that runs, or has run. Clones are the same execution. Dropping it ends nothing.
+#[derive(Clone)]
+pub struct Execution {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    id: String,
+    core: Arc<Core>,
+    live: Arc<LiveBox>,
+    tty: bool,
+    end: Once<BoxliteResult<Ended>>,
+    taken: Mutex<Taken>,
+}
+
+/// What was taken already.
+#[derive(Default)]
+struct Taken {
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    /// A terminal is one connection for both directions: made by the first take, its other half waits here.
+    terminal: Option<Halves>,
+}
+
+impl std::fmt::Debug for Execution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Execution").field("id", &self.shared.id).finish_non_exhaustive()
+    }
+}
+
+impl Execution {
+    /// Takes note of a started execution and begins to wait for its end, so that the answer outlives the box.
+    pub(super) fn new(core: &Arc<Core>, live: Arc<LiveBox>, id: String, tty: bool) -> Self {
+        let (set_end, end) = Once::new();
+        let (portal, waited_for) = (live.portal().clone(), id.clone());
+        core.executor.handle().spawn(async move {
+            let request = WaitRequest { id: waited_for, ..WaitRequest::default() };
+            let answer = async {
+                let calls = portal.calls().await?;
+                calls.wait(portal::patient(), &request).await.map_err(|error| match error {
+                    ttrpc::Error::RpcStatus(_) => portal::refused("wait", error),
+                    _ => BoxliteError::Stopped(Detail::new("the box ended before the command did")),
+                })
+            };
+            // Nobody may hold the execution any more.
+            let _ = set_end.send(Some(answer.await.map(Ended::from)));
+        });
+        Self { shared: Arc::new(Shared { id, core: core.clone(), live, tty, end, taken: Mutex::default() }) }
+    }
+
+    /// The execution's id, unique in its box.
+    pub fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    /// The way to write to the process; once.
+    pub fn stdin(&mut self) -> Option<ExecStdin> {
+        let mut taken = self.taken();
+        if std::mem::replace(&mut taken.stdin, true) {
+            return None;
+        }
+        if self.shared.tty {
+            let halves = self.terminal(&mut taken);
+            return Some(ExecStdin::new(std::mem::replace(&mut halves.write, closed()), None));
+        }
+        let halves = self.connect(Which::Stdin);
+        Some(ExecStdin::new(halves.write, Some(halves.read)))
+    }
+
+    /// What the process writes to stdout, from the oldest byte still kept; once.
+    pub fn stdout(&mut self) -> Option<ExecStdout> {
+        let mut taken = self.taken();
+        if std::mem::replace(&mut taken.stdout, true) {
+            return None;
+        }
+        let source = self.source(Which::Stdout);
+        if self.shared.tty {
+            let halves = self.terminal(&mut taken);
+            let read = std::mem::replace(&mut halves.read, closed());
+            return Some(ExecStdout::new(Output::new(source, read, None)));
+        }
+        let halves = self.connect(Which::Stdout);
+        Some(ExecStdout::new(Output::new(source, halves.read, Some(halves.write))))
+    }
+
+    /// What the process writes to stderr, from the oldest byte still kept; once. With a terminal there is none.
+    pub fn stderr(&mut self) -> Option<ExecStderr> {
+        if self.shared.tty || std::mem::replace(&mut self.taken().stderr, true) {
+            return None;
+        }
+        let halves = self.connect(Which::Stderr);
+        Some(ExecStderr::new(Output::new(self.source(Which::Stderr), halves.read, Some(halves.write))))
+    }
+
+    /// Waits for the process to end. May be called any number of times, from anywhere, with the same answer.
+    ///
+    /// # Errors
+    /// `Stopped` when the VM ended without having told how the process did.
+    pub async fn wait(&self) -> BoxliteResult<ExecResult> {
+        let exit = self.ended().await?.exit;
+        let error_message = match exit {
+            ExecExit { timed_out: true, .. } => Some("the command's time was up".to_owned()),
+            ExecExit { oom_killed: true, .. } => Some("the command reached its memory limit".to_owned()),
+            _ => None,
+        };
+        Ok(ExecResult {
+            exit_code: if exit.signal == 0 { exit.exit_code } else { -exit.signal },
+            error_message,
+            timed_out: exit.timed_out,
+            oom_killed: exit.oom_killed,
+        })
+    }
+
+    /// Kills all of the execution's processes, also those in sessions of their own.
+    pub async fn kill(&self) -> BoxliteResult<()> {
+        let shared = self.shared.clone();
+        self.shared
+            .core
+            .run(async move {
+                let request = KillRequest { id: shared.id.clone(), ..KillRequest::default() };
+                let calls = shared.live.portal().calls().await?;
+                calls.kill(portal::prompt(), &request).await.map_err(|error| portal::refused("kill", error))
+            })
+            .await
+            .map(|_| ())
+    }
+
+    /// Sends a signal to the process itself.
+    pub async fn signal(&self, signal: i32) -> BoxliteResult<()> {
+        let shared = self.shared.clone();
+        self.shared
+            .core
+            .run(async move {
+                let request = SignalRequest { id: shared.id.clone(), signal, ..SignalRequest::default() };
+                let calls = shared.live.portal().calls().await?;
+                calls
+                    .signal(portal::prompt(), &request)
+                    .await
+                    .map_err(|error| portal::refused("signal", error))
+            })
+            .await
+            .map(|_| ())
+    }
+
+    /// Gives the terminal a new size; in force when this returns.
+    pub async fn resize_tty(&self, rows: u16, cols: u16) -> BoxliteResult<()> {
+        let shared = self.shared.clone();
+        self.shared
+            .core
+            .run(async move {
+                let request = ResizeTtyRequest {
+                    id: shared.id.clone(),
+                    rows: rows.into(),
+                    cols: cols.into(),
+                    ..ResizeTtyRequest::default()
+                };
+                let calls = shared.live.portal().calls().await?;
+                calls
+                    .resize_tty(portal::prompt(), &request)
+                    .await
+                    .map_err(|error| portal::refused("resize", error))
+            })
+            .await
+            .map(|_| ())
+    }
+
+    pub(super) async fn ended(&self) -> BoxliteResult<Ended> {
+        self.shared.core.check_process()?;
+        let gone = || BoxliteError::Stopped(Detail::new("the runtime ended before the command did"));
+        self.shared.end.get().await.unwrap_or_else(|| Err(gone()))
+    }
+
+    pub(super) fn source(&self, which: Which) -> Source {
+        Source {
+            handle: self.shared.core.executor.handle().clone(),
+            live: self.shared.live.clone(),
+            execution: self.shared.id.clone(),
+            which,
+            end: self.shared.end.clone(),
+        }
+    }
+
+    fn connect(&self, which: Which) -> Halves {
+        streams::connect(self.shared.core.executor.handle(), &self.shared.live, &self.shared.id, which)
+    }
+
+    fn terminal<'a>(&self, taken: &'a mut Taken) -> &'a mut Halves {
+        taken.terminal.get_or_insert_with(|| self.connect(Which::Stdout))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stands in for a half that was taken.
+fn closed<T>() -> oneshot::Receiver<T> {
+    oneshot::channel().1
+}
+
+impl From<WaitResponse> for Ended {
+    fn from(answer: WaitResponse) -> Self {
+        Self {
+            exit: ExecExit {
+                exit_code: answer.exit_code,
+                signal: answer.signal,
+                timed_out: answer.timed_out,
+                oom_killed: answer.oom_killed,
+            },
+            stdout: answer.stdout.unwrap_or_default(),
+            stderr: answer.stderr.unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One box: the handle callers hold, and behind it starting, stopping and running commands.
+//!
+//! Owns a box's transitions; knows images, disks, shim and agent only through their own modules.
+
+mod command;
+pub(crate) mod core;
+pub(crate) mod end;
+mod exec;
+mod execution;
+pub(crate) mod info;
+pub(crate) mod live;
+mod output;
+pub(crate) mod spec;
+pub(crate) mod start;
+pub(crate) mod stop;
+mod streams;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use command::{BoxCommand, ExecLimits, OutputMode, StdinMode};
+pub use execution::{ExecExit, ExecResult, Execution};
+pub use output::{RunControl, RunFailure, RunOptions, RunOutput};
+pub use streams::{ExecBytes, ExecStderr, ExecStdin, ExecStdout};
+
+use crate::db::BoxRow;
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::images::ProgressSink;
+use crate::litebox::core::Core;
+use crate::litebox::stop::Patience;
+use crate::runtime::id::BoxID;
+use crate::runtime::types::BoxInfo;
+
+/// A handle to one box. Clones are the same handle: after `stop` all of them answer `Stopped`.
+///
+/// It keeps no box alive: a box ends by `stop`, `remove`, or with its runtime unless it is detached.
+#[derive(Clone)]
+pub struct LiteBox {
+    core: Arc<Core>,
+    id: BoxID,
+    name: Option<String>,
+    stopped: Arc<AtomicBool>,
+    last_seen: Arc<Mutex<BoxRow>>,
+}
+
+impl std::fmt::Debug for LiteBox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiteBox").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl LiteBox {
+    pub(crate) fn new(core: Arc<Core>, row: BoxRow) -> Self {
+        Self {
+            core,
+            id: row.id.clone(),
+            name: row.name.clone(),
+            stopped: Arc::default(),
+            last_seen: Arc::new(Mutex::new(row)),
+        }
+    }
+
+    /// The box's id.
+    pub fn id(&self) -> &BoxID {
+        &self.id
+    }
+
+    /// The box's name.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The box as it is now; as it was last seen, when it has been removed.
+    pub fn info(&self) -> BoxInfo {
+        let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.core.check_process().is_ok() {
+            match self.core.database.get(&self.id) {
+                Ok(Some(row)) => *last_seen = row,
+                Ok(None) => info::mark_removed(&mut last_seen),
+                // What was last seen is the best answer there is.
+                Err(_) => {}
+            }
+        }
+        info::describe(&self.core, &last_seen)
+    }
+
+    /// Starts the box's VM; nothing happens when it runs.
+    ///
+    /// # Errors
+    /// `Stopped` after [`LiteBox::stop`] or the runtime's shutdown, and whatever keeps the box from starting: it is
+    /// then as before.
+    pub async fn start(&self) -> BoxliteResult<()> {
+        self.start_with(&ProgressSink::none()).await
+    }
+
+    /// Like [`LiteBox::start`], and tells `progress` how the image comes along.
+    pub async fn start_with(&self, progress: &ProgressSink) -> BoxliteResult<()> {
+        self.check_usable()?;
+        let (core, id, progress) = (self.core.clone(), self.id.clone(), progress.clone());
+        self.core.run(async move { start::ensure_running(&core, &id, &progress).await.map(|_| ()) }).await
+    }
+
+    /// Stops the box: its processes get SIGTERM, two seconds later SIGKILL; its disk is synced and stays.
+    /// Removes it when it is `auto_remove`. Goes on to its end when the caller leaves. Afterwards this handle answers
+    /// `Stopped`: get the box again to restart it.
+    pub async fn stop(&self) -> BoxliteResult<()> {
+        let (core, id) = (self.core.clone(), self.id.clone());
+        let stopped = self.stopped.clone();
+        self.core
+            .run_to_the_end(async move {
+                stop::stop(&core, &id, Patience::STOP).await?;
+                stopped.store(true, Ordering::Release);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Runs a command, starting the box where needed. Its streams may be taken from the execution.
+    ///
+    /// # Errors
+    /// `Execution` when the command can't be started; its [`exit_code`](BoxliteError::exit_code) is then 126 or 127.
+    pub async fn exec(&self, command: BoxCommand) -> BoxliteResult<Execution> {
+        self.exec_with(command, &ProgressSink::none()).await
+    }
+
+    /// Like [`LiteBox::exec`], and tells `progress` how a start comes along.
+    pub async fn exec_with(&self, command: BoxCommand, progress: &ProgressSink) -> BoxliteResult<Execution> {
+        self.check_usable()?;
+        let (core, id, progress) = (self.core.clone(), self.id.clone(), progress.clone());
+        self.core.run(async move { exec::begin(&core, &id, command, &progress).await }).await
+    }
+
+    /// Runs a command to its end and collects its output.
+    ///
+    /// # Errors
+    /// As [`LiteBox::exec`]; on a deadline or cancel all of the command's processes are killed and the output so far
+    /// comes with the error.
+    pub async fn run(
+        &self,
+        command: BoxCommand,
+        options: RunOptions,
+        progress: &ProgressSink,
+        control: RunControl,
+    ) -> Result<RunOutput, RunFailure> {
+        self.check_usable()?;
+        let (core, id, progress) = (self.core.clone(), self.id.clone(), progress.clone());
+        self.core
+            .run(async move { Ok(output::run(&core, &id, command, options, &progress, control).await) })
+            .await?
+    }
+
+    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
+        self.core.executor.handle().clone()
+    }
+
+    pub(crate) fn owner_pid(&self) -> u32 {
+        self.core.owner.pid
+    }
+
+    fn check_usable(&self) -> BoxliteResult<()> {
+        self.core.check_open()?;
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(BoxliteError::Stopped(
+                Detail::new(format!("box {} was stopped through this handle", self.id))
+                    .subject(self.id.as_str())
+                    .hint("get the box again to restart it"),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! Where a box is stopped and removed. Begun, both go on to their end, whether or not the caller waits.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boxlite_proto::agent::PowerOffRequest;
+
+use crate::db::{BoxRow, BoxState, Settled};
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::executor;
+use crate::litebox::core::Core;
+use crate::litebox::live::LiveBox;
+use crate::litebox::spec::BoxSpec;
+use crate::litebox::{end, start};
+use crate::lock::{self, FileLock};
+use crate::portal;
+use crate::runtime::id::BoxID;
+use crate::vmm;
+
+/// How a box is brought to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// Between SIGTERM and SIGKILL inside the box.
+    pub(crate) grace: Duration,
+    /// For the agent to power off, counted from the request.
+    pub(crate) power_off: Duration,
+    /// For the shim to end after SIGTERM, before SIGKILL.
+    pub(crate) shim: Duration,
+}
+
+impl Patience {
+    /// A stop: processes get two seconds.
+    pub(crate) const STOP: Self = Self {
+        grace: Duration::from_secs(2),
+        power_off: Duration::from_secs(8),
+        shim: Duration::from_secs(2),
+    };
+    /// A forced removal: no grace, the data is going anyway.
+    pub(crate) const REMOVE: Self =
+        Self { grace: Duration::ZERO, power_off: Duration::from_secs(2), shim: Duration::from_millis(500) };
+    /// Everything at once.
+    pub(crate) const KILL: Self =
+        Self { grace: Duration::ZERO, power_off: Duration::ZERO, shim: Duration::ZERO };
+
+    /// A stop that ends within `limit`.
+    pub(crate) fn within(limit: Duration) -> Self {
+        if limit.is_zero() {
+            return Self::KILL;
+        }
+        Self {
+            grace: Self::STOP.grace.min(limit / 4),
+            power_off: (limit * 3 / 4).max(Duration::from_millis(50)),
+            shim: limit / 8,
+        }
+    }
+}
+
+/// Stops the box; removes it when it is `auto_remove`.
+pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> BoxliteResult<()> {
+    let lock = FileLock::acquire(&core.layout.transition_lock(id), "stop", lock::DEFAULT_WAIT).await?;
+    let Some(row) = fetch(core, id).await? else {
+        lock.remove();
+        return if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) };
+    };
+    let auto_remove = BoxSpec::of(&row)?.options.auto_remove;
+    bring_down(core, &row, patience, BoxState::Stopping).await?;
+    if auto_remove {
+        delete(core, id).await?;
+        core.note_removed(id);
+        lock.remove();
+    }
+    Ok(())
+}
+
+/// Removes the box: its row and its whole directory. An active one only with `force`.
+pub(crate) async fn remove(core: &Arc<Core>, id: &BoxID, force: bool) -> BoxliteResult<()> {
+    let lock = FileLock::acquire(&core.layout.transition_lock(id), "remove", lock::DEFAULT_WAIT).await?;
+    let Some(row) = fetch(core, id).await? else {
+        lock.remove();
+        return if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) };
+    };
+    if row.state.is_active() {
+        let alive = core.live(id).is_some() || start::adopt(core, &row)?.is_some();
+        if alive && !force {
+            return Err(BoxliteError::InvalidState(
+                Detail::new(format!("cannot remove box {id}: it is active; stop it first or use force=true"))
+                    .subject(id.as_str())
+                    .hint("stop the box first, or remove it with force"),
+            ));
+        }
+    }
+    bring_down(core, &row, Patience::REMOVE, BoxState::Removing).await?;
+    delete(core, id).await?;
+    lock.remove();
+    Ok(())
+}
+
+async fn fetch(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<Option<BoxRow>> {
+    let wanted = id.clone();
+    core.query(move |database| database.get(&wanted)).await
+}
+
+/// Ends the box's VM, if there is one, and settles the row as stopped (unless it is being removed).
+async fn bring_down(core: &Arc<Core>, row: &BoxRow, patience: Patience, act: BoxState) -> BoxliteResult<()> {
+    let id = row.id.clone();
+    if !row.state.is_active() {
+        if act == BoxState::Removing {
+            let from = [BoxState::Configured, BoxState::Stopped, BoxState::Failed, BoxState::Removing];
+            core.query(move |database| database.begin(&id, &from, act)).await?;
+        }
+        return Ok(());
+    }
+    let from = [BoxState::Starting, BoxState::Running, BoxState::Stopping];
+    core.query(move |database| database.begin(&id, &from, act)).await?;
+    let live = match core.live(&row.id) {
+        Some(live) => Some(live),
+        None => start::adopt(core, row)?,
+    };
+    if let Some(live) = live {
+        end_vm(&live, patience).await;
+    }
+    core.drop_live(&row.id);
+    let (id, paths) = (row.id.clone(), core.layout.of_box(&row.id));
+    let reaped = executor::blocking(move || Ok(vmm::reap_tree(&id, Duration::from_secs(5)))).await?;
+    if !reaped {
+        return Err(BoxliteError::Engine(
+            Detail::new(format!("processes of box {} do not end, even when killed", row.id))
+                .subject(row.id.as_str())
+                .hint("a process may hang in the host's kernel: see its state in /proc/PID/status"),
+        ));
+    }
+    let id = row.id.clone();
+    core.query(move |database| {
+        end::clear_run_files(&paths);
+        if act == BoxState::Removing { Ok(()) } else { database.settle(&id, &Settled::Stopped) }
+    })
+    .await
+}
+
+/// Asks the agent to power off, then the shim, then makes an end of it.
+async fn end_vm(live: &LiveBox, patience: Patience) {
+    if !patience.power_off.is_zero() {
+        let asked = async {
+            let request =
+                PowerOffRequest { grace_ms: patience.grace.as_millis() as u64, ..PowerOffRequest::default() };
+            let calls = live.portal().calls().await?;
+            calls
+                .power_off(portal::within(patience.power_off), &request)
+                .await
+                .map_err(|error| portal::refused("power off", error))?;
+            live.process().ended().await;
+            Ok::<(), BoxliteError>(())
+        };
+        // An agent that can't be reached or doesn't obey is what the next steps are for.
+        let _ = tokio::time::timeout(patience.power_off, asked).await;
+    }
+    for (signal, wait) in [(libc::SIGTERM, patience.shim), (libc::SIGKILL, Duration::from_secs(5))] {
+        if live.process().has_ended() {
+            return;
+        }
+        if signal == libc::SIGTERM && wait.is_zero() {
+            continue;
+        }
+        // A process that ended meanwhile is what is wanted.
+        let _ = live.process().signal(signal);
+        let _ = tokio::time::timeout(wait, live.process().ended()).await;
+    }
+}
+
+/// Deletes the directory, then the row. Call it with the box's lock held and its VM gone.
+pub(crate) async fn delete(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<()> {
+    let (paths, id) = (core.layout.of_box(id), id.clone());
+    core.query(move |database| {
+        match fs::remove_dir_all(paths.dir()) {
+            // Deleted by hand: fine.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BoxliteError::io("delete", paths.dir(), &error)),
+            Ok(()) => {}
+        }
+        database.delete(&id).map(|_| ())
+    })
+    .await
+}

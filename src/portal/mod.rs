@@ -1,0 +1,81 @@
+//! The host's end of the channel to a box's guest agent: calls over ttrpc, bytes over plain sockets.
+//!
+//! Knows sockets and messages; knows nothing of boxes' states.
+
+mod connect;
+mod errors;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boxlite_proto::agent_ttrpc::AgentClient;
+use boxlite_proto::stream::{self, BytesHeader, Which};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+
+pub(crate) use errors::refused;
+
+use crate::errors::BoxliteResult;
+
+/// Time for calls that the agent answers at once.
+const PROMPT: Duration = Duration::from_secs(30);
+
+/// The way to one box's agent. Clones share one connection for calls; each byte stream has its own.
+#[derive(Clone)]
+pub(crate) struct Portal {
+    socket: Arc<PathBuf>,
+    client: Arc<Mutex<Option<AgentClient>>>,
+}
+
+impl std::fmt::Debug for Portal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Portal").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl Portal {
+    /// The portal of the box whose shim listens at `socket`. Connects at the first use.
+    pub(crate) fn new(socket: &Path) -> Self {
+        Self { socket: Arc::new(socket.to_owned()), client: Arc::new(Mutex::new(None)) }
+    }
+
+    /// The agent's calls. The connection is made once and shared.
+    pub(crate) async fn calls(&self) -> BoxliteResult<AgentClient> {
+        let mut client = self.client.lock().await;
+        if let Some(client) = &*client {
+            return Ok(client.clone());
+        }
+        let stream = connect::open(&self.socket, &[stream::CALLS]).await?;
+        let connected =
+            AgentClient::new(ttrpc::r#async::Client::new(ttrpc::r#async::transport::Socket::new(stream)));
+        *client = Some(connected.clone());
+        Ok(connected)
+    }
+
+    /// One byte stream of an execution, from `offset` on for an output stream.
+    pub(crate) async fn bytes(
+        &self,
+        execution: &str,
+        which: Which,
+        offset: u64,
+    ) -> BoxliteResult<UnixStream> {
+        let header = BytesHeader { which, execution: execution.to_owned(), offset };
+        connect::open(&self.socket, &header.encode()).await
+    }
+}
+
+/// Context of a call that the agent answers at once.
+pub(crate) fn prompt() -> ttrpc::context::Context {
+    within(PROMPT)
+}
+
+/// Context of a call that may wait as long as the box lives.
+pub(crate) fn patient() -> ttrpc::context::Context {
+    ttrpc::context::Context::default()
+}
+
+/// Context of a call that must be answered within `limit`.
+pub(crate) fn within(limit: Duration) -> ttrpc::context::Context {
+    ttrpc::context::with_duration(limit)
+}

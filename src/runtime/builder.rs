@@ -1,0 +1,82 @@
+//! Opens a runtime, with every option there is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::db::Database;
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::executor::Executor;
+use crate::images::{ImageLimits, ImageStore};
+use crate::layout::Layout;
+use crate::litebox::core::Core;
+use crate::runtime::BoxliteRuntime;
+use crate::runtime::lifetime::Lifetime;
+use crate::runtime::options::BoxliteOptions;
+use crate::runtime::recovery;
+use crate::runtime::registry::ImageRegistry;
+use crate::vmm::pieces::Finder;
+
+/// Options of a runtime. Each method takes and gives the builder.
+#[derive(Debug)]
+pub struct RuntimeBuilder {
+    options: BoxliteOptions,
+    runtime_dir: Option<PathBuf>,
+}
+
+impl Default for RuntimeBuilder {
+    fn default() -> Self {
+        Self { options: BoxliteOptions::default(), runtime_dir: None }
+    }
+}
+
+impl RuntimeBuilder {
+    /// Directory that holds everything the runtime keeps. Default: `$BOXLITE_HOME`, else `~/.boxlite`.
+    #[must_use]
+    pub fn home_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.options.home_dir = dir.into();
+        self
+    }
+
+    /// Registries with settings of their own.
+    #[must_use]
+    pub fn image_registries(mut self, registries: Vec<ImageRegistry>) -> Self {
+        self.options.image_registries = registries;
+        self
+    }
+
+    /// Directory that holds the shim, the guest disk and the kernel. Default: found beside the library.
+    #[must_use]
+    pub fn runtime_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.runtime_dir = Some(dir.into());
+        self
+    }
+
+    /// Opens the home.
+    ///
+    /// # Errors
+    /// As [`BoxliteRuntime::new`].
+    pub fn build(self) -> BoxliteResult<BoxliteRuntime> {
+        let layout = Layout::prepare(&self.options.home_dir)?;
+        let database = Database::open(&layout.database())?;
+        let images =
+            ImageStore::open(layout.images(), self.options.image_registries, ImageLimits::default())?;
+        let executor = Executor::start()?;
+        let core = Arc::new(Core::new(layout, database, images, Finder::new(self.runtime_dir), executor));
+        let lifetime = Arc::new(Lifetime::of(core.clone()));
+        recover(&core)?;
+        Ok(BoxliteRuntime { core, _lifetime: lifetime })
+    }
+}
+
+/// Recovers on the runtime's own threads, while this one waits: it may belong to anybody's async runtime.
+fn recover(core: &Arc<Core>) -> BoxliteResult<()> {
+    let (done, recovered) = crossbeam_channel::bounded(1);
+    let recovering = core.clone();
+    core.executor.handle().spawn(async move {
+        // The builder waits for exactly this message.
+        let _ = done.send(recovery::recover(&recovering).await);
+    });
+    recovered
+        .recv()
+        .unwrap_or_else(|_| Err(BoxliteError::Internal(Detail::new("the recovery of the home was cut off"))))
+}

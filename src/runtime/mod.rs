@@ -1,0 +1,239 @@
+//! The runtime: opens a home, creates, finds and removes boxes, and takes them along when it goes.
+//!
+//! Owns the public entry points; what happens to one box is `litebox`'s business.
+
+pub mod advanced_options;
+mod builder;
+pub mod id;
+mod lifetime;
+pub mod options;
+mod recovery;
+pub mod registry;
+pub mod system_check;
+pub mod types;
+mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use builder::RuntimeBuilder;
+
+use crate::db::{BoxRow, NewBox};
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::images::{Digest, ImageHandle};
+use crate::litebox::core::Core;
+use crate::litebox::spec::{BoxImage, BoxSpec, RawBoxExtras};
+use crate::litebox::{LiteBox, info, stop};
+use crate::runtime::id::{BoxID, BoxIDMint};
+use crate::runtime::lifetime::Lifetime;
+use crate::runtime::options::{BoxOptions, BoxliteOptions};
+use crate::runtime::system_check::SystemCheck;
+use crate::runtime::types::BoxInfo;
+
+/// Seconds that [`BoxliteRuntime::shutdown`] allows when nothing else is said.
+const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(10);
+/// "For ever", as a span that no clock overflows at.
+const NO_LIMIT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// An open home. Clones are the same runtime; the last one dropped stops the boxes it started that aren't detached.
+///
+/// Every method may be called from any thread and inside any async runtime.
+#[derive(Clone, Debug)]
+pub struct BoxliteRuntime {
+    core: Arc<Core>,
+    /// Ends the runtime with its last handle; boxes and executions don't hold it.
+    _lifetime: Arc<Lifetime>,
+}
+
+impl BoxliteRuntime {
+    /// Opens a home, making it where it is missing, and recovers what earlier runtimes left.
+    ///
+    /// # Errors
+    /// `Storage` when the home can't be used, `Config` when a newer boxlite wrote it, `Database` when its database is
+    /// damaged.
+    pub fn new(options: BoxliteOptions) -> BoxliteResult<Self> {
+        Self::builder().home_dir(options.home_dir).image_registries(options.image_registries).build()
+    }
+
+    /// A builder, for all that [`BoxliteOptions`] has no field for.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    /// Creates a box. Nothing is pulled and no VM starts: that happens at its first use.
+    ///
+    /// # Errors
+    /// `Config` or `InvalidArgument` when an option is wrong, `AlreadyExists` when the name is taken.
+    pub async fn create(&self, options: BoxOptions, name: Option<String>) -> BoxliteResult<LiteBox> {
+        self.create_with(options, RawBoxExtras::default(), name).await
+    }
+
+    /// Like [`BoxliteRuntime::create`], with values that need not be UTF-8.
+    pub(crate) async fn create_with(
+        &self,
+        options: BoxOptions,
+        extras: RawBoxExtras,
+        name: Option<String>,
+    ) -> BoxliteResult<LiteBox> {
+        self.core.check_open()?;
+        let spec = BoxSpec { options, extras };
+        validate::name(name.as_deref())?;
+        validate::spec(&spec)?;
+        let core = self.core.clone();
+        self.core.run(async move { insert(&core, &spec, name).await }).await
+    }
+
+    /// The box with this name, created when there is none; tells whether it was created.
+    pub async fn get_or_create(
+        &self,
+        options: BoxOptions,
+        name: Option<String>,
+    ) -> BoxliteResult<(LiteBox, bool)> {
+        if let Some(wanted) = &name {
+            if let Some(existing) = self.get(wanted).await? {
+                return Ok((existing, false));
+            }
+        }
+        match self.create(options, name.clone()).await {
+            // Somebody else was quicker.
+            Err(BoxliteError::AlreadyExists(detail)) => {
+                match self.get(name.as_deref().unwrap_or_default()).await? {
+                    Some(existing) => Ok((existing, false)),
+                    None => Err(BoxliteError::AlreadyExists(detail)),
+                }
+            }
+            created => created.map(|created| (created, true)),
+        }
+    }
+
+    /// The box with this id, unique id prefix or name.
+    pub async fn get(&self, id_or_name: &str) -> BoxliteResult<Option<LiteBox>> {
+        let core = self.core.clone();
+        Ok(self.find(id_or_name).await?.map(|row| LiteBox::new(core, row)))
+    }
+
+    /// What there is to know about the box with this id, unique id prefix or name.
+    pub async fn get_info(&self, id_or_name: &str) -> BoxliteResult<Option<BoxInfo>> {
+        Ok(self.find(id_or_name).await?.map(|row| info::describe(&self.core, &row)))
+    }
+
+    /// All boxes of the home, newest first. Works after a shutdown, too.
+    pub async fn list_info(&self) -> BoxliteResult<Vec<BoxInfo>> {
+        let core = self.core.clone();
+        self.core
+            .run(async move {
+                let rows = core.query(|database| database.list()).await?;
+                let mut boxes = Vec::with_capacity(rows.len());
+                for row in rows {
+                    if let Some(row) = recovery::refresh(&core, row).await? {
+                        boxes.push(info::describe(&core, &row));
+                    }
+                }
+                Ok(boxes)
+            })
+            .await
+    }
+
+    /// Whether there is a box with this id, unique id prefix or name.
+    pub async fn exists(&self, id_or_name: &str) -> BoxliteResult<bool> {
+        Ok(self.find(id_or_name).await?.is_some())
+    }
+
+    /// Removes a box with its disk. An active one only with `force`, which stops it first. Goes on to its end when the
+    /// caller leaves.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidState` when the box is active and `force` is false.
+    pub async fn remove(&self, id_or_name: &str, force: bool) -> BoxliteResult<()> {
+        let (core, key) = (self.core.clone(), id_or_name.to_owned());
+        self.core
+            .run_to_the_end(async move {
+                let wanted = key.clone();
+                match core.query(move |database| database.find(&wanted)).await? {
+                    Some(row) => stop::remove(&core, &row.id, force).await,
+                    None if core.was_removed_by_stop(&key) => Ok(()),
+                    None => Err(BoxliteError::NotFound(
+                        Detail::new(format!("box {key:?} not found")).subject(key),
+                    )),
+                }
+            })
+            .await
+    }
+
+    /// Stops every box that this runtime started and that isn't detached. `limit` is in seconds: `None` (and any other
+    /// negative) is 10, `-1` waits for ever, 0 kills at once. May be called any number of times, also at once.
+    /// Afterwards `create`, `start` and `exec` answer `Stopped`.
+    pub async fn shutdown(&self, limit: Option<i32>) -> BoxliteResult<()> {
+        let limit = match limit {
+            Some(-1) => NO_LIMIT,
+            Some(seconds) if seconds >= 0 => Duration::from_secs(seconds.unsigned_abs().into()),
+            _ => DEFAULT_SHUTDOWN,
+        };
+        let core = self.core.clone();
+        self.core
+            .run_to_the_end(async move {
+                lifetime::stop_own_boxes(&core, limit).await;
+                Ok(())
+            })
+            .await
+    }
+
+    /// What this machine and this installation offer, item by item. Never fails: what is wrong is an item.
+    pub async fn system_check(&self) -> SystemCheck {
+        let core = self.core.clone();
+        let checked = self
+            .core
+            .run(async move { crate::executor::blocking(move || Ok(system_check::check(&core))).await })
+            .await;
+        checked.unwrap_or_else(|error| SystemCheck::failed(&error))
+    }
+
+    /// The images of this home.
+    pub fn images(&self) -> BoxliteResult<ImageHandle> {
+        self.core.check_open()?;
+        let database = self.core.database.clone();
+        let users = move |digest: &Digest| users_of(&database.list()?, &digest.to_string());
+        Ok(ImageHandle::new(self.core.images.clone(), self.core.executor.handle().clone(), users))
+    }
+
+    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
+        self.core.executor.handle().clone()
+    }
+
+    pub(crate) fn owner_pid(&self) -> u32 {
+        self.core.owner.pid
+    }
+
+    async fn find(&self, key: &str) -> BoxliteResult<Option<BoxRow>> {
+        let (core, key) = (self.core.clone(), key.to_owned());
+        self.core
+            .run(async move {
+                match core.query(move |database| database.find(&key)).await? {
+                    Some(row) => recovery::refresh(&core, row).await,
+                    None => Ok(None),
+                }
+            })
+            .await
+    }
+}
+
+/// Names the boxes that have been started from the image with this manifest digest.
+fn users_of(rows: &[BoxRow], manifest_digest: &str) -> BoxliteResult<Vec<String>> {
+    let mut users = Vec::new();
+    for row in rows {
+        if BoxImage::of(row)?.is_some_and(|image| image.manifest_digest == manifest_digest) {
+            users.push(row.name.clone().unwrap_or_else(|| row.id.to_string()));
+        }
+    }
+    Ok(users)
+}
+
+async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> BoxliteResult<LiteBox> {
+    let options = spec.to_json()?;
+    let owner = core.owner;
+    // An id is taken twice once in 62^12 times; the database refuses it then.
+    let id: BoxID = BoxIDMint::mint();
+    let new = NewBox { id, name, options, owner_pid: owner.pid, owner_start: owner.start_time };
+    let row = core.query(move |database| database.insert(&new)).await?;
+    Ok(LiteBox::new(core.clone(), row))
+}

@@ -1,0 +1,139 @@
+//! What this machine and this installation offer, as a list of findings.
+
+use serde::Serialize;
+
+use crate::errors::BoxliteError;
+use crate::litebox::core::Core;
+use crate::vmm::pieces::{self, Piece};
+
+/// How an item came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckStatus {
+    /// As it should be.
+    Ok,
+    /// Boxes run, but not as well as they could.
+    Warning,
+    /// Boxes can't run.
+    Failed,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckItem {
+    /// What was looked at.
+    pub name: String,
+    /// How it came out.
+    pub status: CheckStatus,
+    /// What was seen.
+    pub detail: String,
+    /// What to do about it; empty when nothing needs to be done.
+    pub remedy: String,
+}
+
+/// All findings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SystemCheck {
+    /// In the order in which a box needs them.
+    pub items: Vec<CheckItem>,
+}
+
+impl SystemCheck {
+    /// The findings as a JSON object with one member, `items`.
+    pub fn to_json(&self) -> String {
+        // Strings and a list of strings always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    pub(super) fn failed(error: &BoxliteError) -> Self {
+        Self {
+            items: vec![CheckItem {
+                name: "runtime".into(),
+                status: CheckStatus::Failed,
+                detail: error.to_string(),
+                remedy: error.hint().into(),
+            }],
+        }
+    }
+}
+
+pub(super) fn check(core: &Core) -> SystemCheck {
+    let mut items = vec![home(core), engine()];
+    items.extend(Piece::ALL.map(|piece| {
+        let found = core.finder.find(piece).and_then(|path| {
+            if piece == Piece::Shim && !pieces::is_executable(&path) {
+                return Err(BoxliteError::Config(
+                    crate::errors::Detail::new(format!("{} may not be executed", path.display()))
+                        .subject(path.display().to_string())
+                        .hint("make the file executable, on a file system that isn't mounted noexec"),
+                ));
+            }
+            Ok(path.display().to_string())
+        });
+        item(piece.file_name(), found)
+    }));
+    items.push(memory());
+    SystemCheck { items }
+}
+
+fn home(core: &Core) -> CheckItem {
+    let shown = core.layout.home().display().to_string();
+    match nix::sys::statvfs::statvfs(core.layout.home()) {
+        Ok(stat) => {
+            let free_mib = stat.blocks_available() * stat.fragment_size() / (1 << 20);
+            let detail = format!("{shown}, {free_mib} MiB free");
+            if free_mib < 1024 {
+                CheckItem {
+                    name: "home".into(),
+                    status: CheckStatus::Warning,
+                    detail,
+                    remedy: "free space: images and box disks need some GiB".into(),
+                }
+            } else {
+                CheckItem { name: "home".into(), status: CheckStatus::Ok, detail, remedy: String::new() }
+            }
+        }
+        Err(errno) => CheckItem {
+            name: "home".into(),
+            status: CheckStatus::Failed,
+            detail: format!("{shown}: {errno}"),
+            remedy: "choose a home directory on a mounted, writable file system".into(),
+        },
+    }
+}
+
+fn engine() -> CheckItem {
+    item(
+        "engine",
+        pieces::find_qemu().map(|path| format!("QEMU software emulation (TCG), {}", path.display())),
+    )
+}
+
+fn memory() -> CheckItem {
+    let available_mib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
+    });
+    let (status, detail, remedy) = match available_mib {
+        Some(mib) if mib >= 1024 => (CheckStatus::Ok, format!("{mib} MiB available"), ""),
+        Some(mib) => (
+            CheckStatus::Warning,
+            format!("{mib} MiB available"),
+            "free memory: a box takes 512 MiB by default",
+        ),
+        None => (CheckStatus::Warning, "unknown".to_owned(), "mount /proc"),
+    };
+    CheckItem { name: "memory".into(), status, detail, remedy: remedy.into() }
+}
+
+fn item(name: &str, found: Result<String, BoxliteError>) -> CheckItem {
+    match found {
+        Ok(detail) => CheckItem { name: name.into(), status: CheckStatus::Ok, detail, remedy: String::new() },
+        Err(error) => CheckItem {
+            name: name.into(),
+            status: CheckStatus::Failed,
+            detail: error.detail().to_string(),
+            remedy: error.hint().into(),
+        },
+    }
+}

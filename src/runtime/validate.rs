@@ -1,0 +1,201 @@
+//! Refuses wrong options at `create`, each by its name.
+
+use std::path::Path;
+
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::images;
+use crate::litebox::spec::{BoxSpec, MemoryMib, Rootfs};
+use crate::runtime::options::NetworkSpec;
+
+const LONGEST_NAME: usize = 63;
+const LEAST_MEMORY: MemoryMib = MemoryMib(64);
+/// Sizes that mke2fs and the engine handle without special options.
+const DISK_SIZES_GB: std::ops::RangeInclusive<u64> = 1..=16 * 1024;
+
+/// A box's name: `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}`.
+pub(super) fn name(name: Option<&str>) -> BoxliteResult<()> {
+    let Some(name) = name else { return Ok(()) };
+    let well_formed = (1..=LONGEST_NAME).contains(&name.len())
+        && name.as_bytes()[0].is_ascii_alphanumeric()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if well_formed {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    Err(BoxliteError::InvalidArgument(
+        Detail::new(format!("box name {shown:?} is not allowed"))
+            .subject(shown)
+            .hint("use 1 to 63 letters, digits, '_', '.', '-', beginning with a letter or digit"),
+    ))
+}
+
+/// Everything else about a box.
+pub(super) fn spec(spec: &BoxSpec) -> BoxliteResult<()> {
+    let options = &spec.options;
+    if options.auto_remove && options.detach {
+        return wrong(
+            "auto_remove",
+            "auto_remove and detach contradict each other",
+            "set auto_remove to false for a box that outlives its runtime",
+        );
+    }
+    let host_cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    if spec.cpus() == 0 || usize::from(spec.cpus()) > host_cpus {
+        return wrong(
+            "cpus",
+            &format!("cpus is {}: this host allows 1 to {host_cpus}", spec.cpus()),
+            "ask for at least one vCPU and no more than the host has",
+        );
+    }
+    if spec.memory() < LEAST_MEMORY {
+        return wrong(
+            "memory_mib",
+            &format!("memory_mib is {}: a box needs at least {}", spec.memory().0, LEAST_MEMORY.0),
+            "ask for 64 MiB or more",
+        );
+    }
+    if !DISK_SIZES_GB.contains(&spec.disk_size_gb()) {
+        return wrong(
+            "disk_size_gb",
+            &format!("disk_size_gb is {}: it may be 1 to {}", spec.disk_size_gb(), DISK_SIZES_GB.end()),
+            "ask for a disk of 1 GiB or more",
+        );
+    }
+    if options.working_dir.as_deref().is_some_and(|dir| !dir.starts_with('/'))
+        || spec.extras.working_dir.as_ref().is_some_and(|dir| !dir.0.starts_with(b"/"))
+    {
+        return wrong("working_dir", "working_dir is not absolute", "begin the path with '/'");
+    }
+    environment(spec)?;
+    rootfs(spec)?;
+    not_yet_offered(spec)
+}
+
+fn environment(spec: &BoxSpec) -> BoxliteResult<()> {
+    let own = spec.options.env.iter().map(|(name, value)| (name, value.as_bytes()));
+    let raw = spec.extras.env.iter().map(|(name, value)| (name, value.0.as_slice()));
+    for (name, value) in own.chain(raw) {
+        if name.is_empty() || name.contains('=') || name.contains('\0') || value.contains(&0) {
+            return wrong(
+                "env",
+                &format!(
+                    "environment variable {name:?} has an empty name, or one with '=', or contains a NUL byte"
+                ),
+                "correct the variable's name or value",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn rootfs(spec: &BoxSpec) -> BoxliteResult<()> {
+    match spec.rootfs() {
+        Rootfs::Image(reference) => images::validate(&reference),
+        Rootfs::Directory(path) if !path.is_dir() => wrong(
+            "rootfs",
+            &format!("rootfs directory {} does not exist", path.display()),
+            "name an existing directory on the host",
+        ),
+        Rootfs::Directory(_) => Ok(()),
+    }
+}
+
+/// Options that exist for callers of 0.9 and for later versions; asking for them is an error, never ignored.
+fn not_yet_offered(spec: &BoxSpec) -> BoxliteResult<()> {
+    let options = &spec.options;
+    for volume in &options.volumes {
+        if !Path::new(&volume.host_path).exists() {
+            return wrong(
+                "volumes",
+                &format!("volume host path {} does not exist", volume.host_path),
+                "name an existing directory or file on the host",
+            );
+        }
+        if !volume.guest_path.starts_with('/') {
+            return wrong(
+                "volumes",
+                &format!("volume guest path {:?} is not absolute", volume.guest_path),
+                "begin the path with '/'",
+            );
+        }
+    }
+    let unoffered = [
+        ("volumes", !options.volumes.is_empty()),
+        ("ports", !options.ports.is_empty()),
+        ("secrets", !options.secrets.is_empty()),
+        (
+            "network.allow_net",
+            matches!(&options.network, NetworkSpec::Enabled { allow_net } if !allow_net.is_empty()),
+        ),
+        ("advanced.health_check", options.advanced.health_check.is_some()),
+    ];
+    match unoffered.iter().find(|(_, asked)| *asked) {
+        Some((option, _)) => Err(BoxliteError::Unsupported(
+            Detail::new(format!("{option} is not offered by this version"))
+                .subject(*option)
+                .hint("leave the option out; docs/compatibility.md says what is planned"),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn wrong(option: &str, what: &str, hint: &str) -> BoxliteResult<()> {
+    Err(BoxliteError::Config(Detail::new(what).subject(option).hint(hint.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litebox::spec::RawBoxExtras;
+    use crate::runtime::options::{BoxOptions, RootfsSpec, VolumeSpec};
+
+    fn check(options: BoxOptions) -> Result<(), BoxliteError> {
+        spec(&BoxSpec { options, extras: RawBoxExtras::default() })
+    }
+
+    #[test]
+    fn defaults_are_accepted_and_wrong_options_are_named() {
+        check(BoxOptions::default()).unwrap();
+        let with = |change: fn(&mut BoxOptions)| {
+            let mut options = BoxOptions::default();
+            change(&mut options);
+            check(options).unwrap_err()
+        };
+        for (change, named) in [
+            ((|o| o.cpus = Some(0)) as fn(&mut BoxOptions), "cpus"),
+            (|o| o.cpus = Some(255), "cpus"),
+            (|o| o.memory_mib = Some(63), "memory_mib"),
+            (|o| o.disk_size_gb = Some(0), "disk_size_gb"),
+            (|o| o.working_dir = Some("tmp".into()), "working_dir"),
+            (|o| o.detach = true, "auto_remove"),
+            (|o| o.env = vec![("A=B".into(), "".into())], "A=B"),
+            (|o| o.rootfs = RootfsSpec::RootfsPath("/nonexistent".into()), "/nonexistent"),
+            (|o| o.rootfs = RootfsSpec::Image("UPPER CASE".into()), "UPPER CASE"),
+            (
+                |o| {
+                    o.volumes = vec![VolumeSpec {
+                        host_path: "/nope".into(),
+                        guest_path: "/x".into(),
+                        read_only: true,
+                    }];
+                },
+                "/nope",
+            ),
+        ] {
+            let error = with(change);
+            assert!(error.to_string().contains(named), "{named}: {error}");
+            assert!(!error.hint().is_empty());
+        }
+    }
+
+    #[test]
+    fn names_follow_the_rule() {
+        for good in ["a", "web-1", "A.b_c", &"x".repeat(63)] {
+            name(Some(good)).unwrap();
+        }
+        for bad in ["", "-a", "a/b", "a b", "ä", &"x".repeat(64), &"y".repeat(300), "a\0b"] {
+            let error = name(Some(bad)).unwrap_err();
+            assert!(matches!(error, BoxliteError::InvalidArgument(_)), "{bad:?}");
+        }
+    }
+}

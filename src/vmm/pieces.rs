@@ -1,0 +1,154 @@
+//! Where the programs and files are that a box needs besides this library.
+//!
+//! Order: the runtime option; `BOXLITE_RUNTIME_DIR`; around the object that holds this code (an installation's
+//! `libexec/boxlite`, or a workspace's `runtime/`). A missing piece is an error that names the file and the places.
+
+use std::ffi::{CStr, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+
+/// Path of the pieces below an installation's prefix.
+const LIBEXEC: &str = "libexec/boxlite";
+/// Parents of the object looked at: an installation needs three, a test in `target/release/deps` one more.
+const PARENTS: usize = 5;
+
+/// A file that a box needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// The shim program.
+    Shim,
+    /// The guest's kernel, with a PVH entry.
+    Kernel,
+    /// The agent's root disk.
+    GuestDisk,
+}
+
+impl Piece {
+    pub(crate) const ALL: [Self; 3] = [Self::Shim, Self::Kernel, Self::GuestDisk];
+
+    pub(crate) fn file_name(self) -> &'static str {
+        match self {
+            Self::Shim => "boxlite-shim",
+            Self::Kernel => "kernel.elf",
+            Self::GuestDisk => "guest.erofs",
+        }
+    }
+}
+
+/// Finds pieces in the places that this process's runtime may use.
+#[derive(Clone, Debug)]
+pub(crate) struct Finder {
+    places: Vec<PathBuf>,
+}
+
+impl Finder {
+    /// A finder that looks in `runtime_dir` alone when one is given, else in the usual places.
+    pub(crate) fn new(runtime_dir: Option<PathBuf>) -> Self {
+        if let Some(dir) = runtime_dir {
+            return Self { places: vec![dir] };
+        }
+        let mut places = Vec::new();
+        if let Some(dir) = secure_env(c"BOXLITE_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+            places.push(PathBuf::from(dir));
+        }
+        if let Some(object) = own_object() {
+            for parent in object.ancestors().skip(1).take(PARENTS) {
+                places.push(parent.join(LIBEXEC));
+                places.push(parent.join("runtime").join(LIBEXEC));
+            }
+        }
+        Self { places }
+    }
+
+    /// The path of `piece`.
+    pub(crate) fn find(&self, piece: Piece) -> BoxliteResult<PathBuf> {
+        let name = piece.file_name();
+        self.places.iter().map(|place| place.join(name)).find(|path| path.is_file()).ok_or_else(|| {
+            let places: Vec<String> = self.places.iter().map(|place| place.display().to_string()).collect();
+            BoxliteError::Config(Detail::new(format!("{name} is missing (searched {})", places.join(", "))).subject(name).hint(
+                "run `make setup build` in boxlite's source tree, install boxlite, or set BOXLITE_RUNTIME_DIR to the directory that holds it",
+            ))
+        })
+    }
+}
+
+/// Finds the software emulator in PATH and the usual directories.
+pub(crate) fn find_qemu() -> BoxliteResult<PathBuf> {
+    const NAME: &str = "qemu-system-x86_64";
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/bin".into(), "/usr/local/bin".into(), "/usr/libexec".into()])
+        .map(|place| place.join(NAME))
+        .find(|program| program.is_file())
+        .ok_or_else(|| {
+            BoxliteError::Config(
+                Detail::new(format!(
+                    "{NAME} is missing (searched PATH, /usr/bin, /usr/local/bin, /usr/libexec)"
+                ))
+                .subject(NAME)
+                .hint("install QEMU 7.2 or newer (Debian: apt-get install qemu-system-x86)"),
+            )
+        })
+}
+
+unsafe extern "C" {
+    /// glibc and musl: getenv(3), but NULL in a program that runs with raised privileges.
+    fn secure_getenv(name: *const libc::c_char) -> *mut libc::c_char;
+}
+
+/// An environment variable, unless this program runs with raised privileges.
+fn secure_env(name: &CStr) -> Option<OsString> {
+    // SAFETY: `name` is NUL-terminated. The result, if any, is copied at once; the environment is the host's to guard,
+    // as for any other reader of it.
+    unsafe {
+        let value = secure_getenv(name.as_ptr());
+        (!value.is_null()).then(|| OsString::from_vec(CStr::from_ptr(value).to_bytes().to_vec()))
+    }
+}
+
+/// The real path of the library or program that holds this code.
+fn own_object() -> Option<PathBuf> {
+    // SAFETY: an all-zero Dl_info is valid for dladdr to fill in.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the address is one of our own functions; `info` is ours to write; the name it gives lives as long as the
+    // object is loaded, which is as long as this code runs.
+    let name = unsafe {
+        if libc::dladdr(own_object as *const libc::c_void, &mut info) == 0 || info.dli_fname.is_null() {
+            return None;
+        }
+        OsStr::from_bytes(CStr::from_ptr(info.dli_fname).to_bytes()).to_owned()
+    };
+    // For the main program dladdr gives argv[0], which needn't be a path.
+    let path =
+        if name.as_bytes().contains(&b'/') { PathBuf::from(name) } else { std::env::current_exe().ok()? };
+    std::fs::canonicalize(path).or_else(|_| std::env::current_exe()).ok()
+}
+
+/// Whether `path` may be executed by this user.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_piece_names_file_places_and_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let finder = Finder::new(Some(dir.path().to_owned()));
+        let error = finder.find(Piece::Kernel).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("kernel.elf") && text.contains(&dir.path().display().to_string()), "{text}");
+        assert!(error.hint().contains("make setup"));
+        std::fs::write(dir.path().join("kernel.elf"), b"x").unwrap();
+        assert_eq!(finder.find(Piece::Kernel).unwrap(), dir.path().join("kernel.elf"));
+    }
+
+    #[test]
+    fn the_test_program_finds_itself() {
+        assert!(own_object().unwrap().is_file());
+    }
+}
