@@ -9,13 +9,13 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 const GIB: u64 = 1 << 30;
 
 /// The base of `size_gb` GiB in `bases`, made when missing. Blocking; tens of milliseconds when it has to be made.
-pub(crate) fn ensure_base(bases: &Path, tmp: &Path, size_gb: u64) -> BoxliteResult<PathBuf> {
+pub(crate) fn ensure_base(bases: &Path, size_gb: u64) -> BoxliteResult<PathBuf> {
     let base = bases.join(base_name(size_gb));
     if base.exists() {
         return Ok(base);
     }
     // Several processes may make it at once: each its own, and the rename keeps exactly one.
-    let draft = tmp.join(format!("ext4-{size_gb}g-{}", crate::runtime::id::mint_text(8)));
+    let draft = bases.join(format!(".ext4-{size_gb}g-{}", crate::runtime::id::mint_text(8)));
     let made = make(&draft, size_gb).and_then(|()| {
         fs::rename(&draft, &base).map_err(|error| BoxliteError::io("rename to", &base, &error))
     });
@@ -77,10 +77,10 @@ mod tests {
     #[test]
     fn a_base_is_made_once_and_is_sound() {
         let dir = tempfile::tempdir().unwrap();
-        let base = ensure_base(dir.path(), dir.path(), 1).unwrap();
+        let base = ensure_base(dir.path(), 1).unwrap();
         let made = fs::metadata(&base).unwrap();
         assert_eq!(made.len(), GIB);
-        assert_eq!(ensure_base(dir.path(), dir.path(), 1).unwrap(), base);
+        assert_eq!(ensure_base(dir.path(), 1).unwrap(), base);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft stays");
         let check = Command::new("/sbin/e2fsck").args(["-f", "-n"]).arg(&base).output().unwrap();
         assert!(check.status.success(), "{check:?}");

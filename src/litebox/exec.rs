@@ -101,9 +101,11 @@ fn request(
     image: &BoxImage,
     wanted: Wanted,
 ) -> ExecRequest {
-    let stdin = command
-        .stdin
-        .unwrap_or({ if command.tty || spec.options.detach { StdinMode::Keep } else { StdinMode::Once } });
+    let stdin = command.stdin.unwrap_or(if command.tty || spec.options.detach {
+        StdinMode::Keep
+    } else {
+        StdinMode::Once
+    });
     let mut limits = agent::Limits::new();
     limits.pids = command.limits.pids.unwrap_or(0);
     limits.memory_bytes = command.limits.memory_bytes.unwrap_or(0);

@@ -253,7 +253,7 @@ impl Attempt {
     async fn prepare_directory(&mut self, spec: &BoxSpec) -> BoxliteResult<()> {
         let paths = self.core.layout.of_box(&self.row.id);
         let never_ran = self.row.state == BoxState::Configured;
-        let (bases, tmp) = (self.core.layout.bases(), self.core.layout.tmp());
+        let bases = self.core.layout.bases();
         let size_gb = spec.disk_size_gb();
         let made = executor::blocking(move || {
             let logs = paths.logs();
@@ -271,7 +271,7 @@ impl Attempt {
                         .hint("put the file back, or remove the box and create it again"),
                 ));
             }
-            ext4::ensure_base(&bases, &tmp, size_gb)?;
+            ext4::ensure_base(&bases, size_gb)?;
             let base = format!("../../bases/{}", ext4::base_name(size_gb));
             qcow2::create_overlay(&disk, &base, size_gb << 30)?;
             Ok(true)

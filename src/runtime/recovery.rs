@@ -105,10 +105,15 @@ fn sweep_directories(core: &Core) -> BoxliteResult<()> {
         }
         vmm::reap_tree(&id, Duration::from_secs(2));
         let quarantine = core.layout.tmp().join(format!("orphan-{id}-{}", mint_text(6)));
-        // Another runtime may be sweeping the same directory: exactly one rename succeeds.
-        if fs::rename(entry.path(), &quarantine).is_ok() {
-            let _ = fs::remove_dir_all(&quarantine);
-        }
+        // Another runtime may be sweeping the same directory: exactly one rename succeeds. `tmp` may lie on another
+        // file system; then there is no quarantine.
+        let doomed = match fs::rename(entry.path(), &quarantine) {
+            Ok(()) => quarantine,
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => entry.path(),
+            Err(_) => continue,
+        };
+        // What can't be deleted now is swept again at the next opening.
+        let _ = fs::remove_dir_all(doomed);
     }
     Ok(())
 }

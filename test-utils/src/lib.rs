@@ -1,3 +1,4 @@
 //! Test helpers.
+pub mod home;
 pub mod oci;
 pub mod registry;

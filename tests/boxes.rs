@@ -1,0 +1,124 @@
+//! Boxes through the Rust API, in real virtual machines: created, used, stopped, restarted, removed.
+
+use std::time::Duration;
+
+use boxlite::runtime::options::BoxliteOptions;
+use boxlite::{
+    BoxCommand, BoxOptions, BoxStatus, BoxliteError, BoxliteRuntime, ExecResult, LiteBox, RootfsSpec,
+};
+use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
+use futures::StreamExt;
+
+fn open(home: &PerTestBoxHome) -> BoxliteRuntime {
+    BoxliteRuntime::new(BoxliteOptions { home_dir: home.path.clone(), image_registries: Vec::new() }).unwrap()
+}
+
+fn options() -> BoxOptions {
+    BoxOptions { rootfs: RootfsSpec::Image(busybox_image()), auto_remove: false, ..BoxOptions::default() }
+}
+
+async fn run(sandbox: &LiteBox, command: BoxCommand) -> (ExecResult, String, String) {
+    let mut execution = sandbox.exec(command).await.unwrap();
+    let (stdout, stderr) = (execution.stdout().unwrap(), execution.stderr().unwrap());
+    let (stdout, stderr): (Vec<String>, Vec<String>) = tokio::join!(stdout.collect(), stderr.collect());
+    (execution.wait().await.unwrap(), stdout.concat(), stderr.concat())
+}
+
+fn shell(script: &str) -> BoxCommand {
+    BoxCommand::new("sh").args(["-c", script])
+}
+
+#[tokio::test]
+async fn a_box_runs_a_command_and_keeps_its_data_over_a_restart() {
+    let home = PerTestBoxHome::new();
+    let runtime = open(&home);
+    let sandbox = runtime.create(options(), Some("first".into())).await.unwrap();
+    assert_eq!(sandbox.info().status, BoxStatus::Configured);
+
+    let (result, stdout, stderr) =
+        run(&sandbox, shell("uname -sr; echo out; echo err >&2; echo kept > /root-file; exit 7")).await;
+    assert_eq!(result.exit_code, 7);
+    assert!(stdout.starts_with("Linux 6.12"), "{stdout}");
+    assert!(stdout.ends_with("out\n") && stderr == "err\n", "{stdout:?} {stderr:?}");
+
+    let info = sandbox.info();
+    assert_eq!(info.status, BoxStatus::Running);
+    let pid_file = home.path.join("boxes").join(sandbox.id().as_str()).join("shim.pid");
+    let record = boxlite::util::PidFileReader::at(&pid_file).read().unwrap();
+    assert_eq!(Some(record.pid), info.pid);
+    assert_eq!(record.start_time, boxlite::util::process_start_time(record.pid));
+    eprintln!("stages: {:?}", info.start_stages);
+
+    sandbox.stop().await.unwrap();
+    assert!(!pid_file.exists());
+    assert!(!boxlite::util::is_process_alive(record.pid));
+    let refused = sandbox.exec(shell("true")).await.unwrap_err();
+    assert!(matches!(refused, BoxliteError::Stopped(_)));
+    assert_eq!(sandbox.info().status, BoxStatus::Stopped);
+
+    let again = runtime.get("first").await.unwrap().unwrap();
+    let (result, stdout, _) = run(&again, shell("cat /root-file")).await;
+    assert_eq!((result.exit_code, stdout.as_str()), (0, "kept\n"));
+
+    let refused = runtime.remove("first", false).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(matches!(refused, BoxliteError::InvalidState(_)));
+    assert!(["cannot remove", "active", "force=true"].iter().all(|part| text.contains(part)), "{text}");
+    runtime.remove("first", true).await.unwrap();
+    assert!(!pid_file.parent().unwrap().exists());
+    assert!(!runtime.exists("first").await.unwrap());
+    runtime.shutdown(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn dropping_the_runtime_ends_its_boxes() {
+    let home = PerTestBoxHome::new();
+    let pid = {
+        let runtime = open(&home);
+        let sandbox = runtime.create(options(), None).await.unwrap();
+        sandbox.start().await.unwrap();
+        sandbox.info().pid.unwrap()
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while boxlite::util::is_process_alive(pid) {
+        assert!(std::time::Instant::now() < deadline, "the shim outlives its runtime");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let runtime = open(&home);
+    let info = runtime.list_info().await.unwrap().remove(0);
+    assert_eq!((info.status, info.pid), (BoxStatus::Stopped, None));
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_exist_is_an_error_with_127() {
+    let home = PerTestBoxHome::new();
+    let runtime = open(&home);
+    let sandbox = runtime.create(options(), None).await.unwrap();
+    let error = sandbox.exec(BoxCommand::new("no-such-command")).await.unwrap_err();
+    assert!(matches!(&error, BoxliteError::Execution(text) if text.contains("no-such-command")), "{error}");
+    assert_eq!(error.exit_code(), Some(127));
+    let error = sandbox.exec(BoxCommand::new("/etc/passwd")).await.unwrap_err();
+    assert_eq!(error.exit_code(), Some(126), "{error}");
+    let (result, ..) = run(&sandbox, BoxCommand::new("true")).await;
+    assert_eq!(result.exit_code, 0);
+    runtime.shutdown(Some(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_timeout_kills_everything_and_signals_show_in_the_code() {
+    let home = PerTestBoxHome::new();
+    let runtime = open(&home);
+    let sandbox = runtime.create(options(), None).await.unwrap();
+    let execution = sandbox
+        .exec(shell("setsid sleep 300 & sleep 300").timeout(Duration::from_millis(300)))
+        .await
+        .unwrap();
+    let result = execution.wait().await.unwrap();
+    assert!(result.timed_out && result.exit_code == -9, "{result:?}");
+    let (_, left, _) = run(&sandbox, shell("ps | grep '[s]leep 300' | wc -l")).await;
+    assert_eq!(left.trim(), "0");
+    let execution = sandbox.exec(BoxCommand::new("sleep").arg("300")).await.unwrap();
+    execution.signal(libc::SIGTERM).await.unwrap();
+    assert_eq!(execution.wait().await.unwrap().exit_code, -libc::SIGTERM);
+    runtime.shutdown(Some(0)).await.unwrap();
+}
