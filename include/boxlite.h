@@ -1,0 +1,1617 @@
+/*
+ * boxlite: give it an OCI image, get a virtual machine.
+ *
+ * This file is generated (`make header`); what it says is the contract. docs/c-api.md tells the same at length.
+ *
+ * Rules that hold for all functions, unless one says otherwise:
+ *
+ * Results. A function that can fail returns boxlite_code: BOXLITE_OK is 0. It gives its result through an
+ * out-pointer, which is NULL after a failure. Its last parameter is a `boxlite_error **`, which may be NULL: on
+ * failure it is set to a new error that the caller frees, on success to NULL; its old value is never read or freed.
+ *
+ * NULL. An argument may be NULL only where its function says so; else the call returns BOXLITE_INVALID_ARGUMENT and
+ * does nothing. Accessors of a NULL handle return 0, NULL, or what they say. Every ..._free(NULL) does nothing.
+ *
+ * Ownership. What comes from ..._new, or through an out-pointer, is freed by the caller with the ..._free of its
+ * type, in any order. Strings returned by accessors are lent: they live as long as the handle they came from. No
+ * function keeps a pointer of the caller's after it has returned: strings and data are copied.
+ *
+ * Strings are NUL-terminated. Names, ids, image references, users, labels and names of environment variables are
+ * UTF-8, else the call returns BOXLITE_INVALID_ARGUMENT. Paths, arguments, values of environment variables and working
+ * directories may be any bytes but NUL; they are passed on unchanged. Strings returned are UTF-8, but for the output of
+ * commands.
+ *
+ * Threads. Options and commands (builders) are used by one thread at a time; all other handles by any number. Freeing
+ * a handle while another thread uses that same handle is undefined.
+ *
+ * Waiting. A function that can block takes a boxlite_call, which may be NULL: no deadline, not cancellable. Without a
+ * deadline, waiting for a lock that somebody else holds ends after 30 seconds with BOXLITE_BUSY. No ..._free blocks.
+ *
+ * Forks. In a forked child, runtimes, boxes and calls of the parent return BOXLITE_FORKED, and freeing them does
+ * nothing. Builders and results stay usable, and a new runtime can be opened there.
+ *
+ * Flags are int32_t: 0 = no, anything else = yes; a function that answers with a flag returns 0 or 1. Times are int64_t
+ * milliseconds where the name does not say otherwise. Numbers of constants are never changed.
+ *
+ * The library prints nothing, installs no signal handler, and calls back only inside a call, on its thread.
+ */
+
+/**
+ * @defgroup version Version
+ * @defgroup error Errors
+ * @defgroup call Calls that can block
+ * @defgroup progress Progress
+ * @defgroup runtime_options Options of a runtime
+ * @defgroup runtime Runtime
+ * @defgroup system_check System check
+ * @defgroup box_options Options of a box
+ * @defgroup box Boxes
+ * @defgroup info What a box is
+ * @defgroup list Lists of boxes
+ * @defgroup command Commands
+ * @defgroup exec Running a command to its end
+ */
+
+#ifndef BOXLITE_H
+#define BOXLITE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * The version of the interface in this header. It is raised by one whenever functions or constants are added; none is
+ * ever changed or taken away within one soname.
+ */
+#define BOXLITE_ABI_VERSION 1
+
+/**
+ * The registry is reached over TLS (the default).
+ */
+#define BOXLITE_TRANSPORT_HTTPS 0
+
+/**
+ * The registry is reached over plain HTTP.
+ */
+#define BOXLITE_TRANSPORT_HTTP 1
+
+/**
+ * Only what failed.
+ */
+#define BOXLITE_LOG_ERROR 1
+
+/**
+ * Also what is suspicious.
+ */
+#define BOXLITE_LOG_WARN 2
+
+/**
+ * Also what happens to boxes and images.
+ */
+#define BOXLITE_LOG_INFO 3
+
+/**
+ * Also what explains a fault.
+ */
+#define BOXLITE_LOG_DEBUG 4
+
+/**
+ * Everything.
+ */
+#define BOXLITE_LOG_TRACE 5
+
+/**
+ * As it should be.
+ */
+#define BOXLITE_CHECK_OK 0
+
+/**
+ * Boxes run, but slower or with less than this machine could give.
+ */
+#define BOXLITE_CHECK_WARNING 1
+
+/**
+ * Boxes cannot run until this is remedied.
+ */
+#define BOXLITE_CHECK_FAILED 2
+
+/**
+ * Not known: its record cannot be read.
+ */
+#define BOXLITE_STATUS_UNKNOWN 0
+
+/**
+ * Created, never started.
+ */
+#define BOXLITE_STATUS_CONFIGURED 1
+
+/**
+ * Its virtual machine runs.
+ */
+#define BOXLITE_STATUS_RUNNING 2
+
+/**
+ * Being stopped.
+ */
+#define BOXLITE_STATUS_STOPPING 3
+
+/**
+ * Not running; can be started.
+ */
+#define BOXLITE_STATUS_STOPPED 4
+
+/**
+ * Its vCPUs stand still.
+ */
+#define BOXLITE_STATUS_PAUSED 5
+
+/**
+ * Ended by a fault, which boxlite_info_failure() tells; can be started.
+ */
+#define BOXLITE_STATUS_FAILED 6
+
+/**
+ * A box: a virtual machine made from an image, running or not. Serves any number of threads. A handle does not keep
+ * the box alive, and freeing it does not stop the box.
+ */
+typedef struct boxlite_box boxlite_box;
+
+/**
+ * Options of a box. A builder: used by one thread at a time, copied by boxlite_create(), and usable for any number of
+ * boxes, also in a forked child.
+ */
+typedef struct boxlite_box_options boxlite_box_options;
+
+/**
+ * How to wait for a call that can block: its deadline, its progress callback, and the means to cancel it. Serves any
+ * number of threads and calls, also at the same time.
+ */
+typedef struct boxlite_call boxlite_call;
+
+/**
+ * A command to run in a box. A builder: used by one thread at a time, copied by what runs it, and usable any number of
+ * times, also in a forked child.
+ */
+typedef struct boxlite_command boxlite_command;
+
+/**
+ * Why a call failed. Read-only, so any number of threads may read it; freed with boxlite_error_free().
+ */
+typedef struct boxlite_error boxlite_error;
+
+/**
+ * What a command did. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_exec_result boxlite_exec_result;
+
+/**
+ * A box at one moment. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_info boxlite_info;
+
+/**
+ * The boxes of a home at one moment, newest first. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_info_list boxlite_info_list;
+
+/**
+ * Which boxes a list is to hold. A builder: used by one thread at a time, copied by boxlite_list(), and usable any
+ * number of times, also in a forked child.
+ */
+typedef struct boxlite_list_options boxlite_list_options;
+
+/**
+ * How far a call is. Lent to a progress callback until it returns; never freed.
+ */
+typedef struct boxlite_progress boxlite_progress;
+
+/**
+ * A runtime: one home directory with its boxes and images. Serves any number of threads. Any number of runtimes, in
+ * any number of processes, may use one home.
+ */
+typedef struct boxlite_runtime boxlite_runtime;
+
+/**
+ * Options of a runtime. A builder: used by one thread at a time, copied by boxlite_runtime_new(), and usable for any
+ * number of runtimes, also in a forked child.
+ */
+typedef struct boxlite_runtime_options boxlite_runtime_options;
+
+/**
+ * What was found out about this machine. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_system_check boxlite_system_check;
+
+/**
+ * What a call returns: BOXLITE_OK, or the kind of its failure. Codes are never renumbered and never reused; newer
+ * libraries may return codes that this header does not have.
+ */
+typedef int32_t boxlite_code;
+
+/**
+ * Told how far a call is. Return 0 to go on, anything else to cancel the call.
+ */
+typedef int32_t (*boxlite_progress_fn)(const boxlite_progress *progress, void *user);
+
+/**
+ * Success.
+ */
+#define BOXLITE_OK 0
+
+/**
+ * The virtual machine monitor failed.
+ */
+#define BOXLITE_ENGINE 1
+
+/**
+ * An option or the installation is wrong.
+ */
+#define BOXLITE_CONFIG 2
+
+/**
+ * A file or directory of the home could not be used.
+ */
+#define BOXLITE_STORAGE 3
+
+/**
+ * An image is unusable or could not be fetched.
+ */
+#define BOXLITE_IMAGE 4
+
+/**
+ * The channel to a box's shim or guest agent failed.
+ */
+#define BOXLITE_PORTAL 5
+
+/**
+ * A network peer could not be reached or refused.
+ */
+#define BOXLITE_NETWORK 6
+
+/**
+ * A call to the guest agent was answered with an error.
+ */
+#define BOXLITE_RPC 7
+
+/**
+ * A bug in boxlite.
+ */
+#define BOXLITE_INTERNAL 8
+
+/**
+ * A command could not be started, or its output was cut off.
+ */
+#define BOXLITE_EXECUTION 9
+
+/**
+ * Not available in this build or on this machine.
+ */
+#define BOXLITE_UNSUPPORTED 10
+
+/**
+ * No such box, image or execution.
+ */
+#define BOXLITE_NOT_FOUND 11
+
+/**
+ * The name is taken.
+ */
+#define BOXLITE_ALREADY_EXISTS 12
+
+/**
+ * The operation is not possible in the present state.
+ */
+#define BOXLITE_INVALID_STATE 13
+
+/**
+ * The home's database failed.
+ */
+#define BOXLITE_DATABASE 14
+
+/**
+ * An argument is wrong: NULL where a value is required, not UTF-8 where that is required, out of range.
+ */
+#define BOXLITE_INVALID_ARGUMENT 15
+
+/**
+ * The runtime or the box was stopped.
+ */
+#define BOXLITE_STOPPED 16
+
+/**
+ * Out of memory, disk space, descriptors or another limit.
+ */
+#define BOXLITE_RESOURCE_EXHAUSTED 17
+
+/**
+ * The connection to the guest agent broke.
+ */
+#define BOXLITE_RPC_TRANSPORT 18
+
+/**
+ * Stored metadata is damaged.
+ */
+#define BOXLITE_METADATA_ERROR 19
+
+/**
+ * The execution's session is gone.
+ */
+#define BOXLITE_SESSION_REAPED 20
+
+/**
+ * The call's deadline passed.
+ */
+#define BOXLITE_TIMEOUT 21
+
+/**
+ * The caller cancelled.
+ */
+#define BOXLITE_CANCELLED 22
+
+/**
+ * The handle belongs to the process that forked this one.
+ */
+#define BOXLITE_FORKED 23
+
+/**
+ * Another process or thread holds the lock.
+ */
+#define BOXLITE_BUSY 24
+
+/**
+ * A bug in boxlite, caught before it could harm the caller.
+ */
+#define BOXLITE_PANIC 25
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The library's version, such as "0.1.0".
+ *
+ * The string is static: never freed, valid for ever. Any thread may call this at any time; it does not block and
+ * cannot fail.
+ *
+ * @ingroup version
+ */
+const char *boxlite_version(void);
+
+/**
+ * The BOXLITE_ABI_VERSION the loaded library was built with.
+ *
+ * A program compiled against a header with BOXLITE_ABI_VERSION n runs with any library that answers n or more. Any
+ * thread may call this at any time; it does not block and cannot fail.
+ *
+ * @ingroup version
+ */
+int32_t boxlite_abi_version(void);
+
+/**
+ * The error's code; never BOXLITE_OK. BOXLITE_OK when `error` is NULL.
+ *
+ * @ingroup error
+ */
+boxlite_code boxlite_error_code(const boxlite_error *error);
+
+/**
+ * What went wrong: one line of UTF-8 for a person, in English. Its wording may change between versions.
+ *
+ * Valid until the error is freed; never NULL, and "" when `error` is NULL.
+ *
+ * @ingroup error
+ */
+const char *boxlite_error_message(const boxlite_error *error);
+
+/**
+ * What can be done about it: one sentence of UTF-8, never empty.
+ *
+ * Valid until the error is freed; never NULL, and "" when `error` is NULL.
+ *
+ * @ingroup error
+ */
+const char *boxlite_error_hint(const boxlite_error *error);
+
+/**
+ * What the error is about: a path, a name, an id, an image reference, or the name of a wrong argument.
+ *
+ * Valid until the error is freed; NULL when there is none or `error` is NULL.
+ *
+ * @ingroup error
+ */
+const char *boxlite_error_subject(const boxlite_error *error);
+
+/**
+ * The operating system's error number (errno) that was the cause; 0 when there is none or `error` is NULL.
+ *
+ * @ingroup error
+ */
+int32_t boxlite_error_os_errno(const boxlite_error *error);
+
+/**
+ * For BOXLITE_EXECUTION, the exit code a shell would give for a command that could not be started: 127 when it was
+ * not found, 126 when it is not executable. -1 for all other errors, and when `error` is NULL.
+ *
+ * @ingroup error
+ */
+int32_t boxlite_error_exit_code(const boxlite_error *error);
+
+/**
+ * Frees an error. Does nothing when `error` is NULL.
+ *
+ * @ingroup error
+ */
+void boxlite_error_free(boxlite_error *error);
+
+/**
+ * The name of a code as it stands in this header, such as "BOXLITE_NOT_FOUND"; "BOXLITE_UNKNOWN" for a number that is
+ * no code of this library.
+ *
+ * The string is static. Any thread may call this at any time; it does not block and cannot fail.
+ *
+ * @ingroup error
+ */
+const char *boxlite_code_name(boxlite_code code);
+
+/**
+ * Makes a call: no deadline, no progress, not cancelled.
+ *
+ * On success *call is a new call, which the caller frees with boxlite_call_free(); on failure NULL. Does not block.
+ * Errors: BOXLITE_INVALID_ARGUMENT when `call` is NULL.
+ *
+ * @ingroup call
+ */
+boxlite_code boxlite_call_new(boxlite_call **call,
+                              boxlite_error **error);
+
+/**
+ * Sets how long each call made with `call` may take, in milliseconds, counted from its start: -1 (the default) = for
+ * ever, 0 = don't wait: only what can be done at once (within some 50 ms) is done. A call that runs out of time
+ * returns BOXLITE_TIMEOUT; what becomes of its operation is said at each function.
+ *
+ * Takes effect for calls that start later. Any thread may do this; it does not block. Errors:
+ * BOXLITE_INVALID_ARGUMENT when `call` is NULL or `timeout_ms` is below -1; BOXLITE_FORKED.
+ *
+ * @ingroup call
+ */
+boxlite_code boxlite_call_set_timeout_ms(boxlite_call *call,
+                                         int64_t timeout_ms,
+                                         boxlite_error **error);
+
+/**
+ * Sets the function that calls made with `call` report progress to; NULL (the default) = none. `user` is passed to it
+ * as it is and never looked at.
+ *
+ * The function runs on the thread that makes the call, inside that call, at most 20 times a second and once at the
+ * end; never on a thread of the library. It may call the library, and must neither unwind nor longjmp out. When it
+ * returns non-zero, that one call is cancelled. It is called only by functions that say they report progress.
+ *
+ * Takes effect for calls that start later; when several threads use `call` at a time, the function must bear that.
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `call` is NULL; BOXLITE_FORKED.
+ *
+ * @ingroup call
+ */
+boxlite_code boxlite_call_set_progress(boxlite_call *call,
+                                       boxlite_progress_fn function,
+                                       void *user,
+                                       boxlite_error **error);
+
+/**
+ * Cancels: calls being made with `call` return BOXLITE_CANCELLED soon, and so does each later one, until
+ * boxlite_call_reset(). What becomes of their operations is said at each function.
+ *
+ * Any thread may do this, also a progress callback; not a signal handler. Does not block. Errors:
+ * BOXLITE_INVALID_ARGUMENT when `call` is NULL; BOXLITE_FORKED.
+ *
+ * @ingroup call
+ */
+boxlite_code boxlite_call_cancel(boxlite_call *call,
+                                 boxlite_error **error);
+
+/**
+ * Undoes boxlite_call_cancel() for calls that start later; those that were cancelled stay so. Timeout and progress
+ * are kept.
+ *
+ * Any thread may do this; it does not block. Errors: BOXLITE_INVALID_ARGUMENT when `call` is NULL; BOXLITE_FORKED.
+ *
+ * @ingroup call
+ */
+boxlite_code boxlite_call_reset(boxlite_call *call,
+                                boxlite_error **error);
+
+/**
+ * Frees a call; no call may be in progress with it. Does nothing when `call` is NULL, or in a forked child. Does not
+ * block.
+ *
+ * @ingroup call
+ */
+void boxlite_call_free(boxlite_call *call);
+
+/**
+ * What is being done: "prepare", "resolve", "pull", "image-disk", "boot", and "done" in the last report of a call
+ * that succeeded. Later versions may have more.
+ *
+ * Valid until the callback returns; NULL when `progress` is NULL.
+ *
+ * @ingroup progress
+ */
+const char *boxlite_progress_stage(const boxlite_progress *progress);
+
+/**
+ * The image this is about, as a full reference; "" as long as it is not known.
+ *
+ * Valid until the callback returns; NULL when `progress` is NULL.
+ *
+ * @ingroup progress
+ */
+const char *boxlite_progress_reference(const boxlite_progress *progress);
+
+/**
+ * How many of the image's layers are known so far; 0 when `progress` is NULL.
+ *
+ * @ingroup progress
+ */
+size_t boxlite_progress_layer_len(const boxlite_progress *progress);
+
+/**
+ * The digest of layer `index`, such as "sha256:9f86…".
+ *
+ * Valid until the callback returns; NULL when `index` is out of range or `progress` is NULL.
+ *
+ * @ingroup progress
+ */
+const char *boxlite_progress_layer_digest(const boxlite_progress *progress, size_t index);
+
+/**
+ * How many bytes of layer `index` are present; 0 when `index` is out of range or `progress` is NULL.
+ *
+ * @ingroup progress
+ */
+uint64_t boxlite_progress_layer_done_bytes(const boxlite_progress *progress,
+                                           size_t index);
+
+/**
+ * How many bytes layer `index` has; 0 when `index` is out of range or `progress` is NULL.
+ *
+ * @ingroup progress
+ */
+uint64_t boxlite_progress_layer_total_bytes(const boxlite_progress *progress, size_t index);
+
+/**
+ * Makes options that say nothing yet: home directory $BOXLITE_HOME, else ~/.boxlite; all registries over TLS without
+ * credentials; no log.
+ *
+ * On success *options are new options, which the caller frees with boxlite_runtime_options_free(); on failure NULL.
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_new(boxlite_runtime_options **options,
+                                         boxlite_error **error);
+
+/**
+ * Sets the directory that holds everything a runtime keeps: boxes, images, database. It is made when it is missing.
+ * Any bytes; copied.
+ *
+ * Does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is NULL
+ * or `path` is empty.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_home_dir(boxlite_runtime_options *options,
+                                                  const char *path,
+                                                  boxlite_error **error);
+
+/**
+ * Sets the directory with the parts a runtime starts: boxlite-shim, guest disk, kernel. Without it they are looked for
+ * in $BOXLITE_RUNTIME_DIR, then beside the library. Any bytes; copied.
+ *
+ * Does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is NULL
+ * or `path` is empty.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_runtime_dir(boxlite_runtime_options *options,
+                                                     const char *path,
+                                                     boxlite_error **error);
+
+/**
+ * Sends the runtime's log to a descriptor: one JSON object a line, from `level` (BOXLITE_LOG_...) up in severity. By
+ * default there is no log; nothing is ever written to stderr.
+ *
+ * `fd` is duplicated: the caller keeps it and may close it at once. Does not block. Errors: BOXLITE_INVALID_ARGUMENT
+ * when `options` is NULL, `level` is no level, or `fd` is not open.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_log_fd(boxlite_runtime_options *options,
+                                                int32_t level,
+                                                int32_t fd,
+                                                boxlite_error **error);
+
+/**
+ * Says how a registry is reached: `host` with ":port" where it is not the usual one, and `transport`
+ * (BOXLITE_TRANSPORT_...). A registry that was added before starts anew. UTF-8; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, `host` is empty or not UTF-8, or
+ * `transport` is no transport.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_add_registry(boxlite_runtime_options *options,
+                                                  const char *host,
+                                                  int32_t transport,
+                                                  boxlite_error **error);
+
+/**
+ * Whether short image names such as "alpine" are looked up at this registry (0 = no, the default). Registries are
+ * asked in the order in which they were added.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, or `host` was not added.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_registry_search(boxlite_runtime_options *options,
+                                                         const char *host,
+                                                         int32_t search,
+                                                         boxlite_error **error);
+
+/**
+ * Whether any TLS certificate of this registry is accepted (0 = no, the default). With it anybody on the network path
+ * can pose as the registry; images pinned by digest are verified all the same.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, or `host` was not added.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_registry_skip_verify(boxlite_runtime_options *options,
+                                                              const char *host,
+                                                              int32_t skip_verify,
+                                                              boxlite_error **error);
+
+/**
+ * Logs in to this registry with a user name and a password or access token. UTF-8; copied. Replaces other
+ * credentials.
+ *
+ * Does not block and does not contact the registry. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not
+ * UTF-8, or `host` was not added.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_registry_basic_auth(boxlite_runtime_options *options,
+                                                             const char *host,
+                                                             const char *username,
+                                                             const char *password,
+                                                             boxlite_error **error);
+
+/**
+ * Presents a ready bearer token to this registry. UTF-8; copied. Replaces other credentials.
+ *
+ * Does not block and does not contact the registry. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not
+ * UTF-8, or `host` was not added.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_registry_bearer_auth(boxlite_runtime_options *options,
+                                                              const char *host,
+                                                              const char *token,
+                                                              boxlite_error **error);
+
+/**
+ * Frees options; runtimes opened with them are not affected. Does nothing when `options` is NULL. Does not block.
+ *
+ * @ingroup runtime_options
+ */
+void boxlite_runtime_options_free(boxlite_runtime_options *options);
+
+/**
+ * Opens a runtime. `options` may be NULL for all defaults; they are copied.
+ *
+ * On success *runtime is a new handle, which the caller frees with boxlite_runtime_free(); on failure NULL. Starts a
+ * few threads, all with all signals blocked; reads the home's database, and may wait for another process that is just
+ * making it. Works in a forked child. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` is NULL; BOXLITE_STORAGE when the
+ * home cannot be used (it is a file, is read-only, is not this user's); BOXLITE_DATABASE; BOXLITE_RESOURCE_EXHAUSTED.
+ *
+ * @ingroup runtime
+ */
+boxlite_code boxlite_runtime_new(const boxlite_runtime_options *options,
+                                 boxlite_runtime **runtime,
+                                 boxlite_error **error);
+
+/**
+ * Stops the boxes that this runtime started and that are not detached, and waits until they have stopped. Boxes of
+ * other runtimes on the same home are left alone. Afterwards boxlite_create(), boxlite_box_start() and boxlite_exec()
+ * return BOXLITE_STOPPED; listing still works. Calling it again, or from several threads at a time, is harmless.
+ *
+ * `grace_ms`: how long boxes may take to stop by themselves before they are killed, rounded up to seconds. 0 = kill
+ * them at once, -1 = wait for ever, any other negative number = the default of 10 seconds.
+ *
+ * After this call and the freeing of all handles no thread, descriptor or child process of the runtime is left.
+ * Blocks; when `call` cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the shutdown goes on.
+ * `call` may be NULL. Errors besides: BOXLITE_INVALID_ARGUMENT when `runtime` is NULL; BOXLITE_FORKED.
+ *
+ * @ingroup runtime
+ */
+boxlite_code boxlite_runtime_shutdown(boxlite_runtime *runtime,
+                                      int64_t grace_ms,
+                                      boxlite_call *call,
+                                      boxlite_error **error);
+
+/**
+ * Frees a handle. When it was the last one of its runtime, the runtime ends in the background within 10 seconds, and
+ * with it the boxes it started that are not detached; handles of its boxes stay valid to free, and otherwise return
+ * BOXLITE_STOPPED. Does nothing when `runtime` is NULL, or in a forked child. Does not block:
+ * boxlite_runtime_shutdown() is the form that waits.
+ *
+ * @ingroup runtime
+ */
+void boxlite_runtime_free(boxlite_runtime *runtime);
+
+/**
+ * Finds out what this machine offers: virtualisation, the parts of boxlite, the tools it uses, the home. That
+ * something is missing is a success of this function: the items tell.
+ *
+ * On success *check is a new object, which the caller frees with boxlite_system_check_free(); on failure NULL. Blocks
+ * while it looks; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` or `check` is NULL;
+ * BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED; BOXLITE_FORKED.
+ *
+ * @ingroup system_check
+ */
+boxlite_code boxlite_runtime_system_check(boxlite_runtime *runtime,
+                                          boxlite_call *call,
+                                          boxlite_system_check **check,
+                                          boxlite_error **error);
+
+/**
+ * How many items there are; 0 when `check` is NULL.
+ *
+ * @ingroup system_check
+ */
+size_t boxlite_system_check_len(const boxlite_system_check *check);
+
+/**
+ * What item `index` is about, such as "kvm". Valid until the check is freed; NULL when `index` is out of range or
+ * `check` is NULL.
+ *
+ * @ingroup system_check
+ */
+const char *boxlite_system_check_name(const boxlite_system_check *check,
+                                      size_t index);
+
+/**
+ * How item `index` is, one of BOXLITE_CHECK_...; BOXLITE_CHECK_FAILED when `index` is out of range or `check` is NULL.
+ *
+ * @ingroup system_check
+ */
+int32_t boxlite_system_check_status(const boxlite_system_check *check,
+                                    size_t index);
+
+/**
+ * What was found out about item `index`, for a person. Valid until the check is freed; NULL when `index` is out of
+ * range or `check` is NULL.
+ *
+ * @ingroup system_check
+ */
+const char *boxlite_system_check_detail(const boxlite_system_check *check,
+                                        size_t index);
+
+/**
+ * What can be done about item `index`, for a person; "" when nothing needs to be. Valid until the check is freed; NULL
+ * when `index` is out of range or `check` is NULL.
+ *
+ * @ingroup system_check
+ */
+const char *boxlite_system_check_remedy(const boxlite_system_check *check,
+                                        size_t index);
+
+/**
+ * All items as one JSON document. Valid until the check is freed; NULL when `check` is NULL.
+ *
+ * @ingroup system_check
+ */
+const char *boxlite_system_check_json(const boxlite_system_check *check);
+
+/**
+ * Frees a system check. Does nothing when `check` is NULL. Does not block.
+ *
+ * @ingroup system_check
+ */
+void boxlite_system_check_free(boxlite_system_check *check);
+
+/**
+ * Makes options that say nothing yet: image "alpine:latest", 1 vCPU, 512 MiB of memory, a disk of 10 GiB, the image's
+ * user and working directory; the box is kept when it stops and stopped when its runtime ends.
+ *
+ * On success *options are new options, which the caller frees with boxlite_box_options_free(); on failure NULL. Does
+ * not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_new(boxlite_box_options **options,
+                                     boxlite_error **error);
+
+/**
+ * Sets the image: a registry reference such as "debian:12" or "host:5000/name@sha256:...", "oci:DIR[:TAG]",
+ * "oci-archive:FILE" or "docker-archive:FILE". UTF-8; copied. Replaces a root file system set before.
+ *
+ * Does not block and does not look for the image. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `image` is NULL,
+ * or `image` is not UTF-8. A malformed reference is refused by boxlite_create().
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_image(boxlite_box_options *options,
+                                           const char *image,
+                                           boxlite_error **error);
+
+/**
+ * Sets a directory on the host as the root file system: it is packed when the box starts, and the box sees no later
+ * change. Any bytes; copied. Replaces an image set before.
+ *
+ * Does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is
+ * NULL.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_rootfs_path(boxlite_box_options *options,
+                                                 const char *path,
+                                                 boxlite_error **error);
+
+/**
+ * Sets the number of vCPUs.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `cpus` is not within 0 to 255. What this
+ * machine cannot give is refused by boxlite_create().
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_cpus(boxlite_box_options *options,
+                                          int32_t cpus,
+                                          boxlite_error **error);
+
+/**
+ * Sets the memory in MiB.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `memory_mib` is negative or above
+ * 4294967295. Too little memory is refused by boxlite_create().
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_memory_mib(boxlite_box_options *options,
+                                                int64_t memory_mib,
+                                                boxlite_error **error);
+
+/**
+ * Sets the size of the writable disk in GiB. Space on the host is taken as it is written to.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `disk_size_gb` is negative.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_disk_size_gb(boxlite_box_options *options,
+                                                  int64_t disk_size_gb,
+                                                  boxlite_error **error);
+
+/**
+ * Sets an environment variable of every command in the box, over the image's; setting it again replaces it. The name
+ * is UTF-8, the value any bytes; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL, or `name` is empty, not UTF-8 or has a
+ * "=" in it.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_env(boxlite_box_options *options,
+                                         const char *name,
+                                         const char *value,
+                                         boxlite_error **error);
+
+/**
+ * Sets the default working directory of commands, an absolute path in the box. Any bytes; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL. A relative path is refused by
+ * boxlite_create().
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_working_dir(boxlite_box_options *options,
+                                                 const char *path,
+                                                 boxlite_error **error);
+
+/**
+ * Sets the default user of commands: "name", "uid", "uid:gid" or "name:group". UTF-8; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `user` is not UTF-8. A name that the
+ * box does not know is an error of the command.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_user(boxlite_box_options *options,
+                                          const char *user,
+                                          boxlite_error **error);
+
+/**
+ * Whether the box and its data are removed when it stops or its runtime ends (0 = no, the default in C).
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL. Together with detach it is refused by
+ * boxlite_create().
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_auto_remove(boxlite_box_options *options,
+                                                 int32_t auto_remove,
+                                                 boxlite_error **error);
+
+/**
+ * Whether the box goes on when its runtime ends (0 = no, the default). Any later runtime on the same home finds it
+ * running.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_detach(boxlite_box_options *options,
+                                            int32_t detach,
+                                            boxlite_error **error);
+
+/**
+ * Gives the box a label, for the caller's own use; setting it again replaces it. boxlite_list() can select by labels.
+ * UTF-8; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not UTF-8, or `key` is empty.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_label(boxlite_box_options *options,
+                                           const char *key,
+                                           const char *value,
+                                           boxlite_error **error);
+
+/**
+ * Frees options; boxes made with them are not affected. Does nothing when `options` is NULL. Does not block.
+ *
+ * @ingroup box_options
+ */
+void boxlite_box_options_free(boxlite_box_options *options);
+
+/**
+ * Creates a box. Nothing is pulled and nothing runs yet: the virtual machine starts at the first use. `options` may be
+ * NULL for all defaults; they are copied. `name` may be NULL, else it is unique in the home and matches
+ * [a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}.
+ *
+ * On success *box is a new handle, which the caller frees with boxlite_box_free(); on failure NULL, and nothing is
+ * left behind. Blocks while it writes to the home; when `call`, which may be NULL, cuts it off, nothing is left
+ * behind. Any thread. Errors: BOXLITE_INVALID_ARGUMENT or BOXLITE_CONFIG, which name the wrong option;
+ * BOXLITE_ALREADY_EXISTS when the name is taken; BOXLITE_STORAGE; BOXLITE_DATABASE; BOXLITE_RESOURCE_EXHAUSTED;
+ * BOXLITE_BUSY; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED after boxlite_runtime_shutdown(); BOXLITE_FORKED.
+ *
+ * @ingroup box
+ */
+boxlite_code boxlite_create(boxlite_runtime *runtime,
+                            const boxlite_box_options *options,
+                            const char *name,
+                            boxlite_call *call,
+                            boxlite_box **box,
+                            boxlite_error **error);
+
+/**
+ * Finds a box of the runtime's home by its id, a unique beginning of its id, or its name. After a stop this gives the
+ * handle to start the box with again.
+ *
+ * On success *box is a new handle, which the caller frees with boxlite_box_free(); on failure NULL. Reads the home's
+ * database, so it can block; `call` may be NULL. Any thread. Errors: BOXLITE_NOT_FOUND; BOXLITE_INVALID_ARGUMENT when
+ * `runtime`, `id_or_name` or `box` is NULL, `id_or_name` is not UTF-8, or it begins several ids (the message lists
+ * them); BOXLITE_DATABASE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED; BOXLITE_FORKED.
+ *
+ * @ingroup box
+ */
+boxlite_code boxlite_get(boxlite_runtime *runtime,
+                         const char *id_or_name,
+                         boxlite_call *call,
+                         boxlite_box **box,
+                         boxlite_error **error);
+
+/**
+ * Removes a box with all its data, by its id, a unique beginning of its id, or its name. A box that runs is refused,
+ * unless `force` is not 0: then it is stopped first.
+ *
+ * Blocks; when `call`, which may be NULL, cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the
+ * removal goes on. Any thread. Errors besides: BOXLITE_NOT_FOUND; BOXLITE_INVALID_STATE when the box runs and `force`
+ * is 0; BOXLITE_INVALID_ARGUMENT when `runtime` or `id_or_name` is NULL, `id_or_name` is not UTF-8, or it begins
+ * several ids; BOXLITE_STORAGE; BOXLITE_DATABASE; BOXLITE_BUSY; BOXLITE_STOPPED; BOXLITE_FORKED.
+ *
+ * @ingroup box
+ */
+boxlite_code boxlite_remove(boxlite_runtime *runtime,
+                            const char *id_or_name,
+                            int32_t force,
+                            boxlite_call *call,
+                            boxlite_error **error);
+
+/**
+ * The box's id: 12 letters and digits. Valid until the handle is freed; NULL when `box` is NULL. Any thread; does not
+ * block; works in a forked child and after the box is gone.
+ *
+ * @ingroup box
+ */
+const char *boxlite_box_id(const boxlite_box *box);
+
+/**
+ * The box's name. Valid until the handle is freed; NULL when it has none or `box` is NULL. Any thread; does not block;
+ * works in a forked child and after the box is gone.
+ *
+ * @ingroup box
+ */
+const char *boxlite_box_name(const boxlite_box *box);
+
+/**
+ * What the box is at this moment.
+ *
+ * On success *info is a copy, which the caller frees with boxlite_info_free(); on failure NULL. May read the home's
+ * database, so it can block; `call` may be NULL. Any thread; also after the box was stopped. Errors:
+ * BOXLITE_INVALID_ARGUMENT when `box` or `info` is NULL; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED once the
+ * runtime has ended; BOXLITE_FORKED.
+ *
+ * @ingroup box
+ */
+boxlite_code boxlite_box_info(boxlite_box *box,
+                              boxlite_call *call,
+                              boxlite_info **info,
+                              boxlite_error **error);
+
+/**
+ * Starts the box: pulls its image when it is not there yet, and returns when commands can run. Does nothing when the
+ * box runs. boxlite_exec() does this by itself.
+ *
+ * Blocks; reports progress. When `call`, which may be NULL, cuts it off, the virtual machine is ended; what was pulled
+ * is kept. Any thread. Errors: BOXLITE_IMAGE; BOXLITE_NETWORK; BOXLITE_ENGINE, with the console's last words;
+ * BOXLITE_CONFIG when a part of boxlite is missing; BOXLITE_UNSUPPORTED; BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED;
+ * BOXLITE_PORTAL; BOXLITE_BUSY; BOXLITE_NOT_FOUND when the box was removed; BOXLITE_STOPPED when this handle has seen a
+ * stop: get the box again; BOXLITE_INVALID_ARGUMENT when `box` is NULL; BOXLITE_TIMEOUT; BOXLITE_CANCELLED;
+ * BOXLITE_FORKED.
+ *
+ * @ingroup box
+ */
+boxlite_code boxlite_box_start(boxlite_box *box,
+                               boxlite_call *call,
+                               boxlite_error **error);
+
+/**
+ * Stops the box: its processes get SIGTERM, 2 seconds later SIGKILL, then its disk is written back and its virtual
+ * machine ends. What was written before is there after the next start. A box with auto-remove is removed. Does nothing
+ * when the box never ran. Afterwards this handle returns BOXLITE_STOPPED for all but its id, name and info: to start
+ * the box again, get it again.
+ *
+ * Blocks; when `call`, which may be NULL, cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the
+ * stop goes on. Any thread. Errors besides: BOXLITE_STOPPED; BOXLITE_PORTAL; BOXLITE_STORAGE; BOXLITE_DATABASE;
+ * BOXLITE_BUSY; BOXLITE_INVALID_ARGUMENT when `box` is NULL; BOXLITE_FORKED.
+ *
+ * @ingroup box
+ */
+boxlite_code boxlite_box_stop(boxlite_box *box,
+                              boxlite_call *call,
+                              boxlite_error **error);
+
+/**
+ * Frees a handle; the box goes on. Does nothing when `box` is NULL, or in a forked child. Does not block.
+ *
+ * @ingroup box
+ */
+void boxlite_box_free(boxlite_box *box);
+
+/**
+ * The box's id: 12 letters and digits.
+ *
+ * Valid until the info is freed; NULL when `info` is NULL.
+ *
+ * @ingroup info
+ */
+const char *boxlite_info_id(const boxlite_info *info);
+
+/**
+ * The box's name. Valid until the info is freed; NULL when it has none or `info` is NULL.
+ *
+ * @ingroup info
+ */
+const char *boxlite_info_name(const boxlite_info *info);
+
+/**
+ * The box's status, one of BOXLITE_STATUS_...; BOXLITE_STATUS_UNKNOWN when `info` is NULL.
+ *
+ * @ingroup info
+ */
+int32_t boxlite_info_status(const boxlite_info *info);
+
+/**
+ * When the box was created, in milliseconds since 1970-01-01 UTC; -1 when `info` is NULL.
+ *
+ * @ingroup info
+ */
+int64_t boxlite_info_created_at_ms(const boxlite_info *info);
+
+/**
+ * When the box's record last changed, in milliseconds since 1970-01-01 UTC; -1 when `info` is NULL.
+ *
+ * @ingroup info
+ */
+int64_t boxlite_info_updated_at_ms(const boxlite_info *info);
+
+/**
+ * When the box was last started, in milliseconds since 1970-01-01 UTC; -1 when it never was or `info` is NULL.
+ *
+ * @ingroup info
+ */
+int64_t boxlite_info_started_at_ms(const boxlite_info *info);
+
+/**
+ * The process id of the box's shim while it runs; 0 when it does not or `info` is NULL.
+ *
+ * @ingroup info
+ */
+int32_t boxlite_info_pid(const boxlite_info *info);
+
+/**
+ * The box's image as it was asked for. Valid until the info is freed; NULL when `info` is NULL.
+ *
+ * @ingroup info
+ */
+const char *boxlite_info_image(const boxlite_info *info);
+
+/**
+ * How many vCPUs the box has; 0 when `info` is NULL.
+ *
+ * @ingroup info
+ */
+int32_t boxlite_info_cpus(const boxlite_info *info);
+
+/**
+ * The box's memory in MiB; 0 when `info` is NULL.
+ *
+ * @ingroup info
+ */
+int64_t boxlite_info_memory_mib(const boxlite_info *info);
+
+/**
+ * The size of the box's writable disk in GiB; 0 when `info` is NULL.
+ *
+ * @ingroup info
+ */
+int64_t boxlite_info_disk_size_gb(const boxlite_info *info);
+
+/**
+ * 1 when the box is removed once it stops, else 0.
+ *
+ * @ingroup info
+ */
+int32_t boxlite_info_auto_remove(const boxlite_info *info);
+
+/**
+ * 1 when the box goes on after its runtime has ended, else 0.
+ *
+ * @ingroup info
+ */
+int32_t boxlite_info_detach(const boxlite_info *info);
+
+/**
+ * Why the box failed. Valid until the info is freed; NULL when its status is not BOXLITE_STATUS_FAILED or `info` is
+ * NULL.
+ *
+ * @ingroup info
+ */
+const char *boxlite_info_failure(const boxlite_info *info);
+
+/**
+ * Which engine runs the box, such as "qemu". Valid until the info is freed; NULL when it has not been started or
+ * `info` is NULL.
+ *
+ * @ingroup info
+ */
+const char *boxlite_info_engine(const boxlite_info *info);
+
+/**
+ * How many labels the box has; 0 when `info` is NULL.
+ *
+ * @ingroup info
+ */
+size_t boxlite_info_label_len(const boxlite_info *info);
+
+/**
+ * The key of label `index`; labels are sorted by key. Valid until the info is freed; NULL when `index` is out of range
+ * or `info` is NULL.
+ *
+ * @ingroup info
+ */
+const char *boxlite_info_label_key(const boxlite_info *info,
+                                   size_t index);
+
+/**
+ * The value of label `index`. Valid until the info is freed; NULL when `index` is out of range or `info` is NULL.
+ *
+ * @ingroup info
+ */
+const char *boxlite_info_label_value(const boxlite_info *info,
+                                     size_t index);
+
+/**
+ * How many steps the last start made by this runtime had; 0 when it made none or `info` is NULL.
+ *
+ * @ingroup info
+ */
+size_t boxlite_info_stage_len(const boxlite_info *info);
+
+/**
+ * The name of step `index` of the last start, in the order they were made: "pull", "image-disk", "boot" and others.
+ * Valid until the info is freed; NULL when `index` is out of range or `info` is NULL.
+ *
+ * @ingroup info
+ */
+const char *boxlite_info_stage_name(const boxlite_info *info,
+                                    size_t index);
+
+/**
+ * What step `index` of the last start took, in microseconds; 0 when `index` is out of range or `info` is NULL.
+ *
+ * @ingroup info
+ */
+int64_t boxlite_info_stage_us(const boxlite_info *info,
+                              size_t index);
+
+/**
+ * Frees an info that was returned to the caller, not one lent by a list. Does nothing when `info` is NULL. Does not
+ * block.
+ *
+ * @ingroup info
+ */
+void boxlite_info_free(boxlite_info *info);
+
+/**
+ * A status in lower case, such as "running"; "unknown" for a number that is no status of this library.
+ *
+ * The string is static. Any thread may call this at any time; it does not block and cannot fail.
+ *
+ * @ingroup info
+ */
+const char *boxlite_status_name(int32_t status);
+
+/**
+ * Makes options that select all boxes.
+ *
+ * On success *options are new options, which the caller frees with boxlite_list_options_free(); on failure NULL. Does
+ * not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup list
+ */
+boxlite_code boxlite_list_options_new(boxlite_list_options **options,
+                                      boxlite_error **error);
+
+/**
+ * Selects only boxes with label `key`, of value `value`, or of any value when `value` is NULL. With several labels a
+ * box must have them all. UTF-8; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `key` is NULL, `key` is empty, or `key` or `value`
+ * is not UTF-8.
+ *
+ * @ingroup list
+ */
+boxlite_code boxlite_list_options_add_label(boxlite_list_options *options,
+                                            const char *key,
+                                            const char *value,
+                                            boxlite_error **error);
+
+/**
+ * Frees options. Does nothing when `options` is NULL. Does not block.
+ *
+ * @ingroup list
+ */
+void boxlite_list_options_free(boxlite_list_options *options);
+
+/**
+ * Lists the boxes of the runtime's home, newest first: also those of other runtimes, and stopped ones. `options` may
+ * be NULL: all boxes.
+ *
+ * On success *list is a new list, which the caller frees with boxlite_info_list_free(); on failure NULL. Reads the
+ * home's database, so it can block; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` or
+ * `list` is NULL; BOXLITE_DATABASE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED; BOXLITE_FORKED.
+ *
+ * @ingroup list
+ */
+boxlite_code boxlite_list(boxlite_runtime *runtime,
+                          const boxlite_list_options *options,
+                          boxlite_call *call,
+                          boxlite_info_list **list,
+                          boxlite_error **error);
+
+/**
+ * How many boxes the list holds; 0 when `list` is NULL.
+ *
+ * @ingroup list
+ */
+size_t boxlite_info_list_len(const boxlite_info_list *list);
+
+/**
+ * Box `index` of the list. Lent: valid until the list is freed, never freed by itself; NULL when `index` is out of
+ * range or `list` is NULL.
+ *
+ * @ingroup list
+ */
+const boxlite_info *boxlite_info_list_at(const boxlite_info_list *list,
+                                         size_t index);
+
+/**
+ * Frees a list and all infos it lent. Does nothing when `list` is NULL. Does not block.
+ *
+ * @ingroup list
+ */
+void boxlite_info_list_free(boxlite_info_list *list);
+
+/**
+ * Makes a command that runs `program`, without arguments: a path in the box, or a bare name that is looked up through
+ * the box's PATH. It is argv[0] as well. Any bytes; copied.
+ *
+ * On success *command is a new command, which the caller frees with boxlite_command_free(); on failure NULL. Does not
+ * block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `program` is empty.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_new(const char *program,
+                                 boxlite_command **command,
+                                 boxlite_error **error);
+
+/**
+ * Adds one argument, which may be empty. Any bytes; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_add_arg(boxlite_command *command,
+                                     const char *arg,
+                                     boxlite_error **error);
+
+/**
+ * Adds `count` arguments. Any bytes; copied. On failure none is added.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, `args` is NULL while `count` is not 0, or
+ * one of the arguments is NULL.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_add_args(boxlite_command *command,
+                                      const char *const *args,
+                                      size_t count,
+                                      boxlite_error **error);
+
+/**
+ * Sets an environment variable of this command, over the box's and the image's; setting it again replaces it. The name
+ * is UTF-8, the value any bytes; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL, or `name` is empty, not UTF-8 or has a
+ * "=" in it.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_env(boxlite_command *command,
+                                     const char *name,
+                                     const char *value,
+                                     boxlite_error **error);
+
+/**
+ * Sets the working directory, an absolute path in the box. Any bytes; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `path` is not absolute.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_working_dir(boxlite_command *command,
+                                             const char *path,
+                                             boxlite_error **error);
+
+/**
+ * Sets the user: "name", "uid", "uid:gid" or "name:group". UTF-8; copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `user` is not UTF-8.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_user(boxlite_command *command,
+                                      const char *user,
+                                      boxlite_error **error);
+
+/**
+ * Sets how long the command may run, in milliseconds from its start: then all of its processes are killed, and its
+ * result says that it timed out. -1 (the default) = for ever. This is a property of the command; how long the caller
+ * waits is set by boxlite_call_set_timeout_ms().
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, or `timeout_ms` is 0 or below -1.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_timeout_ms(boxlite_command *command,
+                                            int64_t timeout_ms,
+                                            boxlite_error **error);
+
+/**
+ * Sets what the command reads on its standard input, followed by end of file; default nothing. Copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, or `data` is NULL while `len` is not 0.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_input(boxlite_command *command,
+                                       const void *data,
+                                       size_t len,
+                                       boxlite_error **error);
+
+/**
+ * Whether standard error is written into standard output, in the order it was written in (0 = no, the default).
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_merge_stderr(boxlite_command *command,
+                                              int32_t merge,
+                                              boxlite_error **error);
+
+/**
+ * Sets how many bytes of each output stream boxlite_exec() keeps; default 64 MiB. The head is kept, the rest is
+ * counted and dropped; the process is never blocked by it.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_max_output(boxlite_command *command,
+                                            uint64_t max_output,
+                                            boxlite_error **error);
+
+/**
+ * Sets how long boxlite_exec() waits for more output after the process has ended while other processes still hold its
+ * output streams, in milliseconds; default 200. Processes in the background are not killed by it.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL or `drain_ms` is negative.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_drain_ms(boxlite_command *command,
+                                          int64_t drain_ms,
+                                          boxlite_error **error);
+
+/**
+ * Frees a command; what runs already is not affected. Does nothing when `command` is NULL. Does not block.
+ *
+ * @ingroup command
+ */
+void boxlite_command_free(boxlite_command *command);
+
+/**
+ * Runs a command in the box and returns when its process has ended, with its exit and its output. Starts the box when
+ * it does not run. A command that exits with a code other than 0, dies of a signal, or runs into its own timeout is a
+ * success of this function: the result tells.
+ *
+ * Processes that the command leaves in the background don't hold it: the call returns with what the output streams
+ * hold when the process has ended and what comes within the drain time, and boxlite_exec_result_output_still_open()
+ * says that more may have followed.
+ *
+ * On success *result is a new result, which the caller frees with boxlite_exec_result_free(). When the call is cut off
+ * (BOXLITE_TIMEOUT, BOXLITE_CANCELLED) or the output is (BOXLITE_EXECUTION, BOXLITE_RPC_TRANSPORT), all processes of the
+ * command are killed, and *result, when it is not NULL, holds the output so far and is freed as well. After all other
+ * failures it is NULL.
+ *
+ * Blocks; reports progress while the box starts. `call` may be NULL. Any thread, any number at a time on one box.
+ * Errors: BOXLITE_EXECUTION when the command could not be started (boxlite_error_exit_code() has 126 or 127);
+ * BOXLITE_INVALID_ARGUMENT when `box`, `command` or `result` is NULL; BOXLITE_STOPPED when the box was stopped
+ * meanwhile or this handle has seen a stop; BOXLITE_PORTAL; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT;
+ * BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED; and those of boxlite_box_start().
+ *
+ * @ingroup exec
+ */
+boxlite_code boxlite_exec(boxlite_box *box,
+                          const boxlite_command *command,
+                          boxlite_call *call,
+                          boxlite_exec_result **result,
+                          boxlite_error **error);
+
+/**
+ * The process's exit code, 0 to 255; -1 when it died of a signal or `result` is NULL.
+ *
+ * @ingroup exec
+ */
+int32_t boxlite_exec_result_exit_code(const boxlite_exec_result *result);
+
+/**
+ * The signal the process died of; 0 when it exited or `result` is NULL.
+ *
+ * @ingroup exec
+ */
+int32_t boxlite_exec_result_signal(const boxlite_exec_result *result);
+
+/**
+ * 1 when the command was killed because its time was up, else 0.
+ *
+ * @ingroup exec
+ */
+int32_t boxlite_exec_result_timed_out(const boxlite_exec_result *result);
+
+/**
+ * 1 when the box's kernel killed one of the command's processes for want of memory, else 0.
+ *
+ * @ingroup exec
+ */
+int32_t boxlite_exec_result_oom_killed(const boxlite_exec_result *result);
+
+/**
+ * What was kept of standard output: boxlite_exec_result_stdout_len() bytes, any of which may be NUL, and one NUL after
+ * them. Valid until the result is freed; NULL when `result` is NULL.
+ *
+ * @ingroup exec
+ */
+const char *boxlite_exec_result_stdout(const boxlite_exec_result *result);
+
+/**
+ * How many bytes boxlite_exec_result_stdout() has; 0 when `result` is NULL.
+ *
+ * @ingroup exec
+ */
+size_t boxlite_exec_result_stdout_len(const boxlite_exec_result *result);
+
+/**
+ * How many bytes the command wrote to standard output; 0 when `result` is NULL.
+ *
+ * @ingroup exec
+ */
+uint64_t boxlite_exec_result_stdout_total(const boxlite_exec_result *result);
+
+/**
+ * 1 when more was written to standard output than was kept (boxlite_command_set_max_output()), else 0.
+ *
+ * @ingroup exec
+ */
+int32_t boxlite_exec_result_stdout_truncated(const boxlite_exec_result *result);
+
+/**
+ * What was kept of standard error: boxlite_exec_result_stderr_len() bytes, any of which may be NUL, and one NUL after
+ * them. Valid until the result is freed; NULL when `result` is NULL.
+ *
+ * @ingroup exec
+ */
+const char *boxlite_exec_result_stderr(const boxlite_exec_result *result);
+
+/**
+ * How many bytes boxlite_exec_result_stderr() has; 0 when `result` is NULL.
+ *
+ * @ingroup exec
+ */
+size_t boxlite_exec_result_stderr_len(const boxlite_exec_result *result);
+
+/**
+ * How many bytes the command wrote to standard error; 0 when `result` is NULL.
+ *
+ * @ingroup exec
+ */
+uint64_t boxlite_exec_result_stderr_total(const boxlite_exec_result *result);
+
+/**
+ * 1 when more was written to standard error than was kept (boxlite_command_set_max_output()), else 0.
+ *
+ * @ingroup exec
+ */
+int32_t boxlite_exec_result_stderr_truncated(const boxlite_exec_result *result);
+
+/**
+ * 1 when processes in the background still held the command's output streams when the call returned, else 0.
+ *
+ * @ingroup exec
+ */
+int32_t boxlite_exec_result_output_still_open(const boxlite_exec_result *result);
+
+/**
+ * Frees a result. Does nothing when `result` is NULL. Does not block.
+ *
+ * @ingroup exec
+ */
+void boxlite_exec_result_free(boxlite_exec_result *result);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* BOXLITE_H */

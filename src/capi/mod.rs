@@ -1,0 +1,45 @@
+//! The C API: every `boxlite_*` function of `include/boxlite.h`, one file per noun.
+//!
+//! Owns what a C caller holds (handles, builders, results) and the way in: NULL, UTF-8, fork and panic checks, and the
+//! wait for a future of the runtime. Never does any work of its own, and never keeps a caller's pointer.
+//!
+//! The header is generated from these files (`make header`), so doc comments here are written for C programmers.
+#![allow(non_camel_case_types, reason = "the names are the C API's")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "what callers must keep to is the header's own text, and cbindgen would copy the section's heading"
+)]
+
+mod argument;
+mod box_options;
+mod boxes;
+mod call;
+mod command;
+mod error;
+mod exec;
+mod guard;
+mod info;
+mod list;
+mod progress;
+mod runtime;
+mod runtime_options;
+mod system_check;
+mod version;
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+pub use box_options::*;
+pub use boxes::*;
+pub use call::*;
+pub use command::*;
+pub use error::*;
+pub use exec::*;
+pub use info::*;
+pub use list::*;
+pub use progress::*;
+pub use runtime::*;
+pub use runtime_options::*;
+pub use system_check::*;
+pub use version::*;

@@ -1,0 +1,348 @@
+//! Options of a runtime, collected.
+//!
+//! Owns a copy of all that was set. Whether it makes sense is found out when the runtime is opened.
+
+use std::ffi::c_char;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use super::argument::{Out, builder, bytes, free, refused, text};
+use super::error::{boxlite_code, boxlite_error};
+use super::guard::{enter, value};
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::runtime::options::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
+use crate::runtime::{LogLevel, RuntimeBuilder};
+
+/// The registry is reached over TLS (the default).
+pub const BOXLITE_TRANSPORT_HTTPS: i32 = 0;
+/// The registry is reached over plain HTTP.
+pub const BOXLITE_TRANSPORT_HTTP: i32 = 1;
+
+/// Only what failed.
+pub const BOXLITE_LOG_ERROR: i32 = 1;
+/// Also what is suspicious.
+pub const BOXLITE_LOG_WARN: i32 = 2;
+/// Also what happens to boxes and images.
+pub const BOXLITE_LOG_INFO: i32 = 3;
+/// Also what explains a fault.
+pub const BOXLITE_LOG_DEBUG: i32 = 4;
+/// Everything.
+pub const BOXLITE_LOG_TRACE: i32 = 5;
+
+/// Options of a runtime. A builder: used by one thread at a time, copied by boxlite_runtime_new(), and usable for any
+/// number of runtimes, also in a forked child.
+pub struct boxlite_runtime_options {
+    home_dir: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
+    log: Option<(LogLevel, OwnedFd)>,
+    registries: Vec<ImageRegistry>,
+}
+
+impl boxlite_runtime_options {
+    /// The Rust API's builder with these options.
+    pub(super) fn apply(&self, mut runtime: RuntimeBuilder) -> BoxliteResult<RuntimeBuilder> {
+        if let Some(dir) = &self.home_dir {
+            runtime = runtime.home_dir(dir.clone());
+        }
+        if let Some(dir) = &self.runtime_dir {
+            runtime = runtime.runtime_dir(dir.clone());
+        }
+        if let Some((level, fd)) = &self.log {
+            runtime = runtime.log_fd(*level, duplicate(fd.as_raw_fd())?);
+        }
+        Ok(runtime.image_registries(self.registries.clone()))
+    }
+
+    fn registry(&mut self, host: &str) -> BoxliteResult<&mut ImageRegistry> {
+        self.registries.iter_mut().find(|registry| registry.host == host).ok_or_else(|| {
+            refused(
+                "host",
+                format!("names no registry of these options: {host:?}"),
+                "call boxlite_runtime_options_add_registry() for this host first",
+            )
+        })
+    }
+}
+
+/// A close-on-exec duplicate of a descriptor of the caller's.
+fn duplicate(fd: i32) -> BoxliteResult<OwnedFd> {
+    let refuse = |problem: String, errno: i32| {
+        BoxliteError::InvalidArgument(
+            Detail::new(format!("`fd` {problem}"))
+                .subject("fd")
+                .errno(errno)
+                .hint("pass an open descriptor that can be written to"),
+        )
+    };
+    // SAFETY: fcntl takes any number and answers EBADF when it is no open descriptor; 3 keeps clear of stdio.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(refuse(
+            format!("cannot be duplicated ({fd}): {error}"),
+            error.raw_os_error().unwrap_or(libc::EBADF),
+        ));
+    }
+    // SAFETY: made just now, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Makes options that say nothing yet: home directory $BOXLITE_HOME, else ~/.boxlite; all registries over TLS without
+/// credentials; no log.
+///
+/// On success *options are new options, which the caller frees with boxlite_runtime_options_free(); on failure NULL.
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_new(
+    options: *mut *mut boxlite_runtime_options,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or a writable pointer.
+        let out = unsafe { Out::new(options, "options") }?;
+        out.fill(boxlite_runtime_options {
+            home_dir: None,
+            runtime_dir: None,
+            log: None,
+            registries: Vec::new(),
+        });
+        Ok(())
+    })
+}
+
+/// Sets the directory that holds everything a runtime keeps: boxes, images, database. It is made when it is missing.
+/// Any bytes; copied.
+///
+/// Does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is NULL
+/// or `path` is empty.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_home_dir(
+    options: *mut boxlite_runtime_options,
+    path: *const c_char,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        // SAFETY: the caller passes NULL or a C string.
+        options.home_dir = Some(unsafe { directory(path, "path") }?);
+        Ok(())
+    })
+}
+
+/// Sets the directory with the parts a runtime starts: boxlite-shim, guest disk, kernel. Without it they are looked for
+/// in $BOXLITE_RUNTIME_DIR, then beside the library. Any bytes; copied.
+///
+/// Does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is NULL
+/// or `path` is empty.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_runtime_dir(
+    options: *mut boxlite_runtime_options,
+    path: *const c_char,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        // SAFETY: the caller passes NULL or a C string.
+        options.runtime_dir = Some(unsafe { directory(path, "path") }?);
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `path` is NULL or a NUL-terminated string that stays unchanged during this call.
+unsafe fn directory(path: *const c_char, name: &'static str) -> BoxliteResult<PathBuf> {
+    // SAFETY: passed on from this function's own contract.
+    let path = unsafe { bytes(path, name) }?;
+    if path.is_empty() {
+        return Err(refused(name, "is empty", "name a directory"));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Sends the runtime's log to a descriptor: one JSON object a line, from `level` (BOXLITE_LOG_...) up in severity. By
+/// default there is no log; nothing is ever written to stderr.
+///
+/// `fd` is duplicated: the caller keeps it and may close it at once. Does not block. Errors: BOXLITE_INVALID_ARGUMENT
+/// when `options` is NULL, `level` is no level, or `fd` is not open.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_log_fd(
+    options: *mut boxlite_runtime_options,
+    level: i32,
+    fd: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        options.log = Some((log_level(level)?, duplicate(fd)?));
+        Ok(())
+    })
+}
+
+fn log_level(level: i32) -> BoxliteResult<LogLevel> {
+    match level {
+        BOXLITE_LOG_ERROR => Ok(LogLevel::Error),
+        BOXLITE_LOG_WARN => Ok(LogLevel::Warn),
+        BOXLITE_LOG_INFO => Ok(LogLevel::Info),
+        BOXLITE_LOG_DEBUG => Ok(LogLevel::Debug),
+        BOXLITE_LOG_TRACE => Ok(LogLevel::Trace),
+        _ => Err(refused(
+            "level",
+            format!("is no log level: {level}"),
+            "pass one of the BOXLITE_LOG_ constants",
+        )),
+    }
+}
+
+/// Says how a registry is reached: `host` with ":port" where it is not the usual one, and `transport`
+/// (BOXLITE_TRANSPORT_...). A registry that was added before starts anew. UTF-8; copied.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, `host` is empty or not UTF-8, or
+/// `transport` is no transport.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_add_registry(
+    options: *mut boxlite_runtime_options,
+    host: *const c_char,
+    transport: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        // SAFETY: the caller passes NULL or a C string.
+        let host = unsafe { text(host, "host") }?;
+        if host.is_empty() {
+            return Err(refused("host", "is empty", "name the registry's host"));
+        }
+        let transport = match transport {
+            BOXLITE_TRANSPORT_HTTPS => RegistryTransport::Https,
+            BOXLITE_TRANSPORT_HTTP => RegistryTransport::Http,
+            _ => {
+                let hint = "pass one of the BOXLITE_TRANSPORT_ constants";
+                return Err(refused("transport", format!("is no transport: {transport}"), hint));
+            }
+        };
+        options.registries.retain(|registry| registry.host != host);
+        options.registries.push(ImageRegistry { transport, ..ImageRegistry::https(host) });
+        Ok(())
+    })
+}
+
+/// Whether short image names such as "alpine" are looked up at this registry (0 = no, the default). Registries are
+/// asked in the order in which they were added.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, or `host` was not added.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_registry_search(
+    options: *mut boxlite_runtime_options,
+    host: *const c_char,
+    search: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        // SAFETY: the caller passes NULL or a C string.
+        options.registry(unsafe { text(host, "host") }?)?.search = search != 0;
+        Ok(())
+    })
+}
+
+/// Whether any TLS certificate of this registry is accepted (0 = no, the default). With it anybody on the network path
+/// can pose as the registry; images pinned by digest are verified all the same.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, or `host` was not added.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_registry_skip_verify(
+    options: *mut boxlite_runtime_options,
+    host: *const c_char,
+    skip_verify: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        // SAFETY: the caller passes NULL or a C string.
+        options.registry(unsafe { text(host, "host") }?)?.skip_verify = skip_verify != 0;
+        Ok(())
+    })
+}
+
+/// Logs in to this registry with a user name and a password or access token. UTF-8; copied. Replaces other
+/// credentials.
+///
+/// Does not block and does not contact the registry. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not
+/// UTF-8, or `host` was not added.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_registry_basic_auth(
+    options: *mut boxlite_runtime_options,
+    host: *const c_char,
+    username: *const c_char,
+    password: *const c_char,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        // SAFETY: the caller passes NULL or a C string.
+        let registry = options.registry(unsafe { text(host, "host") }?)?;
+        registry.auth = ImageRegistryAuth::Basic {
+            // SAFETY: the caller passes NULL or a C string.
+            username: unsafe { text(username, "username") }?.to_owned(),
+            // SAFETY: the caller passes NULL or a C string.
+            password: unsafe { text(password, "password") }?.to_owned(),
+        };
+        Ok(())
+    })
+}
+
+/// Presents a ready bearer token to this registry. UTF-8; copied. Replaces other credentials.
+///
+/// Does not block and does not contact the registry. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not
+/// UTF-8, or `host` was not added.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_registry_bearer_auth(
+    options: *mut boxlite_runtime_options,
+    host: *const c_char,
+    token: *const c_char,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        // SAFETY: the caller passes NULL or a C string.
+        let registry = options.registry(unsafe { text(host, "host") }?)?;
+        // SAFETY: the caller passes NULL or a C string.
+        registry.auth = ImageRegistryAuth::Bearer { token: unsafe { text(token, "token") }?.to_owned() };
+        Ok(())
+    })
+}
+
+/// Frees options; runtimes opened with them are not affected. Does nothing when `options` is NULL. Does not block.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_free(options: *mut boxlite_runtime_options) {
+    // SAFETY: the caller passes NULL or options it has not freed yet.
+    value((), || unsafe { free(options) });
+}
