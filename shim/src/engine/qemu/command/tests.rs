@@ -1,0 +1,104 @@
+use super::*;
+use boxlite_proto::shim::EngineKind;
+use std::os::unix::ffi::OsStringExt;
+
+fn spec() -> ShimSpec {
+    ShimSpec {
+        protocol: 1,
+        build_id: "b".into(),
+        box_id: "aB3xYz012345".into(),
+        box_dir: "/home/u/boxes/aB3xYz012345".into(),
+        engine: EngineKind::QemuTcg,
+        engine_program: "/usr/bin/qemu".into(),
+        kernel: "/lib/kernel.elf".into(),
+        guest_disk: "/lib/guest.erofs".into(),
+        image_disk: "/home/u/img".into(),
+        box_disk: "box.qcow2".into(),
+        cpus: 2,
+        memory_mib: 512,
+        hostname: "secret-host".into(),
+        detach: false,
+        tsc_khz: 0,
+        boot_deadline_ms: 1,
+        stop_grace_ms: 1,
+        pids_max: 0,
+        test_hooks: false,
+    }
+}
+
+fn line(spec: &ShimSpec, verbosity: Verbosity) -> Vec<OsString> {
+    arguments(spec, Boot { verbosity, tsc_khz: 2_100_000 }, Ends { agent: 7, console: 8, monitor: 9 })
+}
+
+fn value_of<'a>(line: &'a [OsString], option: &str) -> Vec<&'a str> {
+    line.windows(2).filter(|pair| pair[0] == option).filter_map(|pair| pair[1].to_str()).collect()
+}
+
+#[test]
+fn the_box_and_its_size_are_in_the_command_line() {
+    let line = line(&spec(), Verbosity::Quiet);
+    assert_eq!(value_of(&line, "-name"), ["aB3xYz012345"]);
+    assert_eq!(value_of(&line, "-smp"), ["2"]);
+    assert_eq!(value_of(&line, "-m"), ["512M"]);
+    assert_eq!(value_of(&line, "-sandbox"), [SANDBOX]);
+    assert_eq!(
+        value_of(&line, "-chardev"),
+        ["socket,id=monitor,fd=9", "socket,id=console,fd=8", "socket,id=agent,fd=7"]
+    );
+}
+
+#[test]
+fn devices_fit_and_the_guest_disk_is_first() {
+    let line = line(&spec(), Verbosity::Quiet);
+    let devices = value_of(&line, "-device");
+    let on_mmio = devices.iter().filter(|device| device.contains("-device")).count();
+    assert!(on_mmio <= 8, "{devices:?}");
+    let disks: Vec<_> = devices.iter().filter(|device| device.starts_with("virtio-blk")).collect();
+    assert_eq!(disks[0], &"virtio-blk-device,drive=guest,serial=guest");
+    assert_eq!(disks.len(), 3);
+}
+
+#[test]
+fn the_kernel_hears_the_rate_and_how_loud_to_be() {
+    let quiet = line(&spec(), Verbosity::Quiet);
+    let append = value_of(&quiet, "-append")[0];
+    assert!(append.contains(" quiet ") && append.contains("tsc_early_khz=2100000 tsc=reliable"), "{append}");
+    let loud = line(&spec(), Verbosity::Full);
+    let append = value_of(&loud, "-append")[0];
+    assert!(append.contains(" loglevel=7 ") && !append.contains("quiet"), "{append}");
+}
+
+#[test]
+fn what_the_agent_is_told_is_not_in_the_command_line() {
+    assert!(line(&spec(), Verbosity::Quiet).iter().all(|word| !word.to_string_lossy().contains("secret")));
+}
+
+#[test]
+fn disks_have_their_format_and_only_the_box_disk_is_written() {
+    let line = line(&spec(), Verbosity::Quiet);
+    let nodes: Vec<serde_json::Value> =
+        value_of(&line, "-blockdev").iter().map(|node| serde_json::from_str(node).unwrap()).collect();
+    let facts: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            (text(&node["node-name"]), text(&node["driver"]), node["read-only"].as_bool().unwrap())
+        })
+        .collect();
+    let expected = [("guest", "raw", true), ("image", "raw", true), ("box", "qcow2", false)]
+        .map(|(a, b, c)| (a.into(), b.into(), c));
+    assert_eq!(facts, expected);
+    assert_eq!(nodes[2]["file"]["filename"], "box.qcow2");
+}
+
+#[test]
+fn odd_paths_arrive_unchanged() {
+    let name = b"/home/a\"b\\c\x01,d=\xff/img".to_vec();
+    let mut spec = spec();
+    spec.image_disk = OsString::from_vec(name).into();
+    let line = line(&spec, Verbosity::Quiet);
+    let node = line.iter().find(|word| word.to_string_lossy().contains("\"image\",\"driver\"")).unwrap();
+    let bytes = node.clone().into_vec();
+    let wanted = b"\"filename\":\"/home/a\\\"b\\\\c\\u0001,d=\xff/img\"}}";
+    assert!(bytes.windows(wanted.len()).any(|window| window == wanted), "{node:?}");
+}

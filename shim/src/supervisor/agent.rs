@@ -1,0 +1,150 @@
+//! What the shim itself says to the agent: the events stream, Configure at the start, PowerOff at the end.
+//!
+//! Everything else between agent and library passes through `relay` unread.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use boxlite_proto::agent::{ConfigureRequest, ConfigureResponse, PowerOffRequest};
+use boxlite_proto::agent_ttrpc::AgentClient;
+use boxlite_proto::event::Event;
+use boxlite_proto::shim::ShimSpec;
+use boxlite_proto::{BUILD_ID, PROTOCOL_VERSION, stream};
+use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use sha2::{Digest, Sha256};
+use tokio_util::compat::FuturesAsyncReadCompatExt;
+use ttrpc::asynchronous::Client;
+use ttrpc::asynchronous::transport::Socket;
+use ttrpc::context;
+
+use super::channel::Opener;
+use super::failure::StartError;
+use super::log::log;
+
+/// No event is longer.
+const LONGEST_EVENT: u64 = 4096;
+/// Twice what the guest's generator takes in.
+const ENTROPY: usize = 64;
+/// PowerOff is answered before anything is ended.
+const POWER_OFF_ANSWER: Duration = Duration::from_secs(2);
+
+/// The lines that the agent writes unasked.
+pub(crate) struct Events {
+    lines: BufReader<yamux::Stream>,
+    line: Vec<u8>,
+}
+
+impl Events {
+    async fn open(opener: &Opener) -> io::Result<Self> {
+        let mut stream = opener.open().await.map_err(io::Error::other)?;
+        stream.write_all(&[stream::EVENTS]).await?;
+        Ok(Self { lines: BufReader::with_capacity(512, stream), line: Vec::new() })
+    }
+
+    /// The next event; `None` when there are no more. Unknown ones are passed over. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            let room = LONGEST_EVENT.saturating_sub(self.line.len() as u64);
+            let got = (&mut self.lines).take(room).read_until(b'\n', &mut self.line).await;
+            if got.is_err() || !self.line.ends_with(b"\n") {
+                return None;
+            }
+            let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
+            match line.parse::<Event>() {
+                Ok(event) => return Some(event),
+                Err(bad) => log!("passed over an event of the agent: {:?}", bad.0),
+            }
+        }
+    }
+}
+
+/// Waits for the agent's first word and makes sure that it is of this build.
+pub(crate) async fn greet(opener: &Opener) -> Result<Events, StartError> {
+    let mut events = Events::open(opener).await.map_err(|error| StartError::Channel(error.to_string()))?;
+    match events.next().await {
+        Some(Event::Hello { protocol, build_id }) if protocol == PROTOCOL_VERSION && build_id == BUILD_ID => {
+            Ok(events)
+        }
+        Some(Event::Hello { protocol, build_id }) => Err(StartError::BuildMismatch {
+            who: "the agent on the guest disk",
+            ours: BUILD_ID.into(),
+            our_protocol: PROTOCOL_VERSION,
+            theirs: build_id,
+            their_protocol: protocol,
+        }),
+        Some(Event::Bye(reason)) => {
+            Err(StartError::Channel(format!("the agent's first word was {reason:?}")))
+        }
+        None => Err(StartError::Channel("it ended before the agent's first word".into())),
+    }
+}
+
+/// Calls to the agent.
+#[derive(Clone)]
+pub(crate) struct Calls(AgentClient);
+
+impl Calls {
+    /// A stream for calls.
+    pub(crate) async fn open(opener: &Opener) -> Result<Self, StartError> {
+        let channel = |error: String| StartError::Channel(error);
+        let mut stream = opener.open().await.map_err(|error| channel(error.to_string()))?;
+        stream.write_all(&[stream::CALLS]).await.map_err(|error| channel(error.to_string()))?;
+        Ok(Self(AgentClient::new(Client::new(Socket::new(stream.compat())))))
+    }
+
+    /// Gives the guest its identity and the moment's secrets. Bounded by the start's own deadline.
+    pub(crate) async fn configure(&self, spec: &ShimSpec) -> Result<ConfigureResponse, StartError> {
+        let mut entropy = vec![0; ENTROPY];
+        let plumbing = |source| StartError::Plumbing { what: "entropy for the guest", source };
+        File::open("/dev/urandom")
+            .and_then(|mut random| random.read_exact(&mut entropy))
+            .map_err(plumbing)?;
+        let mut request = ConfigureRequest::new();
+        request.box_id = spec.box_id.clone();
+        request.hostname = spec.hostname.clone();
+        request.entropy = entropy;
+        request.machine_id = machine_id(&spec.box_id);
+        request.pids_max = spec.pids_max;
+        request.test_hooks = spec.test_hooks;
+        request.wall_clock_ns = wall_clock_ns();
+        self.0
+            .configure(context::with_timeout(0), &request)
+            .await
+            .map_err(|error| StartError::AgentRefused { why: error.to_string() })
+    }
+
+    /// Asks the agent to end everything in order. It answers before it begins.
+    pub(crate) async fn power_off(&self, grace: Duration) -> ttrpc::Result<()> {
+        let mut request = PowerOffRequest::new();
+        request.grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.0.power_off(context::with_duration(POWER_OFF_ANSWER), &request).await.map(drop)
+    }
+}
+
+/// Stays the same over the box's life, tells nothing of the box id, and is a version 4 UUID as machine-id(5) wants.
+fn machine_id(box_id: &str) -> Vec<u8> {
+    let digest = Sha256::new().chain_update("boxlite machine-id ").chain_update(box_id).finalize();
+    let mut id = digest[..16].to_vec();
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    id
+}
+
+fn wall_clock_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_ids_are_stable_and_differ() {
+        assert_eq!(machine_id("a"), machine_id("a"));
+        assert_ne!(machine_id("a"), machine_id("b"));
+        assert_eq!(machine_id("a").len(), 16);
+        assert_eq!(machine_id("a")[6] >> 4, 4);
+    }
+}

@@ -1,0 +1,207 @@
+//! A running box until its end: what may end it, in which order it is made to, and how it did.
+//!
+//! A small state machine: running, then asked to end with ever more force. Total below ten seconds.
+
+use std::time::Duration;
+
+use boxlite_proto::event::{ByeReason, Event};
+use boxlite_proto::shim::{ExitRecord, ShimSpec};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::agent::Events;
+use super::exit::{self, Facts, StopReason};
+use super::log::log;
+use super::machine::{Hosted, Up};
+use super::owner::Owner;
+use super::signals::Signals;
+use super::sock::{self, Gate};
+use super::start::Started;
+use crate::engine::process::End;
+
+/// Most of a grace period that is granted when the shim itself stops the box.
+const LONGEST_GRACE: Duration = Duration::from_secs(5);
+/// From the end of the grace period to the machine's end: SIGKILL, sync, unmount, reboot.
+const POWER_OFF: Duration = Duration::from_secs(3);
+/// From the agent's last word, or the channel's end, to the machine's end.
+const AFTER_BYE: Duration = Duration::from_secs(2);
+/// What QEMU has for `quit`.
+const QUIT: Duration = Duration::from_millis(700);
+/// How long the agent's last word may be under way when the machine has already ended.
+const LATE_EVENT: Duration = Duration::from_millis(300);
+
+/// How far the end has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The agent has been asked to end, or has said that it will.
+    Ending {
+        until: Instant,
+    },
+    /// The engine has been asked to end.
+    Quitting {
+        until: Instant,
+    },
+    /// The engine has been killed.
+    Killed,
+}
+
+impl Phase {
+    async fn deadline(self) {
+        match self {
+            Self::Ending { until } | Self::Quitting { until } => sleep_until(until).await,
+            Self::Running | Self::Killed => std::future::pending().await,
+        }
+    }
+}
+
+/// Serves the box until it has ended.
+pub(crate) async fn live(
+    started: Started,
+    spec: &ShimSpec,
+    owner: &Owner,
+    signals: &mut Signals,
+) -> ExitRecord {
+    let Started { mut machine, up, listener } = started;
+    let Up { events, calls, .. } = up;
+    let gate = Gate::default();
+    let acceptor = tokio::spawn(sock::serve(listener, machine.opener.clone(), gate.clone()));
+    let mut life =
+        Life { phase: Phase::Running, bye: None, asked: None, forced: false, events: Some(events), gate };
+    let mut watch_owner = !spec.detach;
+    let mut channel_over = false;
+    let mut power_off = tokio::task::JoinSet::new();
+
+    let end = loop {
+        tokio::select! {
+            biased;
+            end = machine.process.ended() => break end,
+            event = next_event(&mut life.events) => life.hear(event),
+            failure = &mut machine.channel, if !channel_over => {
+                channel_over = true;
+                log!("the channel has ended: {failure:?}");
+                life.expect_end(AFTER_BYE);
+            }
+            gone = owner.gone(), if watch_owner => {
+                watch_owner = false;
+                match gone {
+                    Ok(()) => life.ask(StopReason::OwnerGone),
+                    Err(error) => {
+                        log!("the owner can't be watched: {error}");
+                        life.ask(StopReason::OwnerGone);
+                    }
+                }
+            }
+            name = signals.next() => {
+                log!("got {name}");
+                life.ask(StopReason::Signal(name));
+            }
+            Some(answer) = power_off.join_next() => {
+                if !matches!(answer, Ok(Ok(()))) {
+                    log!("the agent did not take power-off: {answer:?}");
+                    life.escalate(&mut machine).await;
+                }
+            }
+            () = life.phase.deadline() => life.escalate(&mut machine).await,
+        }
+        if life.must_power_off() {
+            let grace = Duration::from_millis(spec.stop_grace_ms).min(LONGEST_GRACE);
+            life.expect_end(grace + POWER_OFF);
+            let calls = calls.clone();
+            power_off.spawn(async move { calls.power_off(grace).await });
+        }
+    };
+    life.gate.close();
+    life.late_events().await;
+    acceptor.abort();
+    let engine = end.unwrap_or_else(|error| {
+        log!("the engine's end can't be read: {error}");
+        End::Exited(-1)
+    });
+    let facts = Facts { engine, bye: life.bye, asked: life.asked, forced: life.forced };
+    exit::record(facts, &machine.console.last_words().await)
+}
+
+/// What has been learnt and decided so far.
+struct Life {
+    phase: Phase,
+    bye: Option<ByeReason>,
+    asked: Option<StopReason>,
+    forced: bool,
+    /// Until the last word: the agent waits for it to be taken, which dropping its stream says.
+    events: Option<Events>,
+    gate: Gate,
+}
+
+impl Life {
+    fn hear(&mut self, event: Option<Event>) {
+        match event {
+            Some(Event::Bye(reason)) => {
+                log!("the agent says bye: {reason:?}");
+                self.bye = Some(reason);
+                self.events = None;
+                self.expect_end(AFTER_BYE);
+            }
+            Some(Event::Hello { .. }) => {}
+            None => {
+                log!("the agent's events have ended without a bye");
+                self.events = None;
+                self.expect_end(AFTER_BYE);
+            }
+        }
+    }
+
+    /// Somebody wants the box stopped.
+    fn ask(&mut self, reason: StopReason) {
+        self.asked.get_or_insert(reason);
+    }
+
+    fn must_power_off(&self) -> bool {
+        self.asked.is_some() && self.phase == Phase::Running
+    }
+
+    /// The machine should end by itself within `patience`; nobody new is let in.
+    fn expect_end(&mut self, patience: Duration) {
+        self.gate.close();
+        let until = Instant::now() + patience;
+        self.phase = match self.phase {
+            Phase::Running => Phase::Ending { until },
+            // What was granted before is only ever shortened.
+            Phase::Ending { until: before } => Phase::Ending { until: until.min(before) },
+            later => later,
+        };
+    }
+
+    /// The machine has not ended in time: the next harder means.
+    async fn escalate(&mut self, machine: &mut Hosted) {
+        self.forced = true;
+        self.phase = match self.phase {
+            Phase::Running | Phase::Ending { .. } => {
+                log!("the machine did not end in time; asks the engine to quit");
+                machine.quit().await;
+                Phase::Quitting { until: Instant::now() + QUIT }
+            }
+            Phase::Quitting { .. } | Phase::Killed => {
+                log!("kills the engine");
+                machine.process.kill();
+                Phase::Killed
+            }
+        };
+    }
+
+    /// The machine has ended; its last bytes may not have been read yet.
+    async fn late_events(&mut self) {
+        while self.events.is_some() {
+            match timeout(LATE_EVENT, next_event(&mut self.events)).await {
+                Ok(event) => self.hear(event),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+async fn next_event(events: &mut Option<Events>) -> Option<Event> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,117 @@
+//! The process that is a box on the host, from the library's request to the exit record.
+//!
+//! Owns the order of things: launch, start, life, end. Each of them lives in a file of its own.
+
+mod agent;
+mod channel;
+mod children;
+mod exit;
+pub(crate) mod failure;
+mod launch;
+mod life;
+mod log;
+mod machine;
+mod owner;
+mod pidfile;
+mod relay;
+mod signals;
+mod sock;
+mod start;
+mod tail;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use boxlite_proto::shim::{ExitRecord, Report, ShimSpec};
+
+use failure::StartError;
+use launch::Side;
+use log::log;
+use machine::stage;
+use owner::Owner;
+use signals::Signals;
+
+/// Runs the box `box_id` as the library on descriptor 0 asks. Returns in both the intermediate process and the box.
+pub(crate) fn run(box_id: &str, began: Instant) -> ExitCode {
+    let (owner, request) = match launch::receive(box_id) {
+        Ok(received) => received,
+        Err(error) => {
+            eprintln!("boxlite-shim: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let refuse = |owner: &Owner, error: StartError| {
+        owner.report(&Report::Failed(error.into_report(stage::PREPARE, String::new())));
+        ExitCode::FAILURE
+    };
+    let spec = match request {
+        Ok(spec) => spec,
+        Err(error) => return refuse(&owner, error),
+    };
+    match launch::detach() {
+        Ok(Side::Intermediate) => return ExitCode::SUCCESS,
+        Ok(Side::Daemon) => {}
+        Err(error) => return refuse(&owner, error),
+    }
+    let _lock = match launch::settle(&spec, began) {
+        Ok(lock) => lock,
+        Err(error) => return refuse(&owner, error),
+    };
+    owner.report(&Report::Started { pid: std::process::id() });
+    be_the_box(&spec, owner, began)
+}
+
+/// Everything that happens while the box has its lock and its pid file.
+fn be_the_box(spec: &ShimSpec, mut owner: Owner, began: Instant) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => {
+            let error = StartError::Plumbing { what: "the shim's event loop", source };
+            return start_failed(&owner, error, stage::PREPARE, String::new());
+        }
+    };
+    let outcome = runtime.block_on(async {
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(source) => {
+                let error = StartError::Plumbing { what: "signal handling", source };
+                return Err((error, stage::PREPARE, String::new()));
+            }
+        };
+        let started = start::start(spec, &owner, &mut signals, began).await?;
+        if spec.detach {
+            owner.let_go();
+        }
+        Ok(life::live(started, spec, &owner, &mut signals).await)
+    });
+    // Whatever still runs on the runtime holds descriptors of the machine; after this nothing does.
+    drop(runtime);
+    children::end_all();
+    sock::unlink();
+    match outcome {
+        Ok(record) => {
+            end(&record);
+            ExitCode::SUCCESS
+        }
+        Err((error, stage, console)) => start_failed(&owner, error, stage, console),
+    }
+}
+
+fn start_failed(owner: &Owner, error: StartError, stage: &str, console: String) -> ExitCode {
+    let failure = error.into_report(stage, console);
+    log!("the start failed at stage {stage}: {}", failure.message);
+    end(&exit::start_failed(&failure));
+    owner.report(&Report::Failed(failure));
+    ExitCode::FAILURE
+}
+
+/// The record is there before the pid file goes: who sees the one gone can rely on the other.
+fn end(record: &ExitRecord) {
+    log!("the box has ended: {:?}, {}", record.kind, record.message);
+    if let Err(error) = exit::write(record) {
+        log!("cannot write the exit record: {error}");
+    }
+    if let Err(error) = pidfile::remove() {
+        log!("cannot delete the pid file: {error}");
+    }
+}

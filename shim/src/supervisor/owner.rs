@@ -1,0 +1,137 @@
+//! The owner: the process that started the box. Reports go to it; its going is noticed by two signs.
+//!
+//! A pidfd of it, since a forked child of it may keep the socket open; and the socket's end, since an owner that
+//! lives on can give a box up. A detached box has neither once it is ready.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use boxlite_proto::shim::Report;
+use nix::sys::socket::{MsgFlags, recv, send};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::log::log;
+use crate::sys;
+
+/// Longest message an owner may send after the spec.
+const MESSAGE_ROOM: usize = 64 * 1024;
+
+/// The owner's end of things.
+pub(crate) struct Owner {
+    socket: OwnedFd,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Owner {
+    pub(crate) fn new(socket: OwnedFd, pidfd: Option<OwnedFd>) -> Self {
+        Self { socket, pidfd }
+    }
+
+    /// Tells the owner. One that is gone, or does not read, must not hold the box up.
+    pub(crate) fn report(&self, report: &Report) {
+        let Ok(json) = serde_json::to_vec(report) else { return };
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        if let Err(error) = send(self.socket.as_raw_fd(), &json, flags) {
+            log!("the owner did not take a report: {error}");
+        }
+    }
+
+    /// From now on the box lives without its owner.
+    pub(crate) fn let_go(&mut self) {
+        self.pidfd = None;
+    }
+
+    /// Returns when the owner is gone or has given the box up.
+    pub(crate) async fn gone(&self) -> io::Result<()> {
+        let socket = sys::watch(&self.socket, Interest::READABLE)?;
+        tokio::select! {
+            ended = died(self.pidfd.as_ref()) => ended,
+            ended = ended(&socket) => ended,
+        }
+    }
+}
+
+async fn died(pidfd: Option<&OwnedFd>) -> io::Result<()> {
+    match pidfd {
+        Some(pidfd) => {
+            sys::watch(pidfd, Interest::READABLE)?.readable().await?.retain_ready();
+            log!("the owner's process has ended");
+            Ok(())
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads and passes over what the owner sends until it sends no more.
+async fn ended(socket: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    let mut message = vec![0; MESSAGE_ROOM];
+    loop {
+        let mut ready = socket.readable().await?;
+        let got = ready.try_io(|socket| {
+            recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from)
+        });
+        match got {
+            Ok(Ok(0)) => {
+                log!("the owner has given the box up");
+                return Ok(());
+            }
+            Ok(Ok(length)) => log!("passed over a message of {length} bytes from the owner"),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A reset is an end too.
+            Ok(Err(error)) => {
+                log!("the owner's socket failed: {error}");
+                return Ok(());
+            }
+            Err(_would_block) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap()
+    }
+
+    async fn still_there(owner: &Owner) -> bool {
+        timeout(Duration::from_millis(50), owner.gone()).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn shutdown_is_noticed_though_a_copy_is_open() {
+        let (ours, theirs) = pair();
+        let copy = theirs.try_clone().unwrap();
+        let owner = Owner::new(ours, None);
+        send(theirs.as_raw_fd(), b"{}", MsgFlags::empty()).unwrap();
+        assert!(still_there(&owner).await);
+        shutdown(theirs.as_raw_fd(), Shutdown::Both).unwrap();
+        timeout(Duration::from_secs(5), owner.gone()).await.unwrap().unwrap();
+        drop(copy);
+    }
+
+    #[tokio::test]
+    async fn a_death_is_noticed_though_the_socket_is_open() {
+        let (ours, _theirs) = pair();
+        let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let owner = Owner::new(ours, Some(sys::pidfd_open(process.id()).unwrap()));
+        assert!(still_there(&owner).await);
+        process.kill().unwrap();
+        timeout(Duration::from_secs(5), owner.gone()).await.unwrap().unwrap();
+        process.wait().unwrap();
+    }
+
+    #[test]
+    fn reports_to_nobody_do_no_harm() {
+        let (ours, theirs) = pair();
+        let owner = Owner::new(ours, None);
+        owner.report(&Report::Started { pid: 1 });
+        drop(theirs);
+        owner.report(&Report::Started { pid: 1 });
+    }
+}
