@@ -24,7 +24,7 @@ build: ## Build the library, the shim and the guest disk into runtime/
 
 .PHONY: demo
 demo: setup build test-image-busybox $(BUILD)/hello ## Set up, build, and run a command in a real virtual machine
-	@$(BUILD)/hello "oci:$(abspath $(TARGET))/test-images/busybox"
+	@BOXLITE_HOME="$(abspath $(TARGET))/demo-home" $(BUILD)/hello "oci:$(abspath $(TARGET))/test-images/busybox"
 
 $(BUILD)/hello: examples/hello.c include/boxlite.h runtime/lib/libboxlite.so
 	@mkdir -p $(BUILD)
