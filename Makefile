@@ -26,7 +26,7 @@ build: ## Build the library, the shim and the guest disk into runtime/
 demo: setup build test-image-busybox $(BUILD)/hello ## Set up, build, and run a command in a real virtual machine
 	@BOXLITE_HOME="$(abspath $(TARGET))/demo-home" $(BUILD)/hello "oci:$(abspath $(TARGET))/test-images/busybox"
 
-$(BUILD)/hello: examples/hello.c include/boxlite.h runtime/lib/libboxlite.so
+$(BUILD)/hello: examples/hello.c include/boxlite.h | build
 	@mkdir -p $(BUILD)
 	@$(CC) $(STRICT) $(CFLAGS) -Iinclude -o $@ $< -Lruntime/lib -lboxlite -Wl,-rpath,'$$ORIGIN/../runtime/lib'
 
