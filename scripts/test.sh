@@ -43,6 +43,7 @@ phase "build" scripts/build.sh || finish
 phase "test image: busybox" scripts/make-busybox-image.sh || finish
 phase "test image: Debian" scripts/make-debian-image.sh || finish
 phase "lint" scripts/lint.sh || true
+phase "scripts" scripts/test-scripts.sh || true
 phase "cargo test" cargo test --release --locked --workspace --no-fail-fast || true
 phase "ctest" c_tests || true
 phase "leftovers" leftovers || true

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Tests of the scripts in this directory that the build stands on, each on small inputs of its own.
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/boxlite-test-scripts.XXXXXX")
+trap 'rm -rf -- "$work"' EXIT
+cd "$work"
+passed=0
+failed=0
+
+# check NAME COMMAND...: the command must succeed; its output is shown when it does not.
+check() {
+    local name=$1 status
+    shift
+    # Not as a condition: there, bash would ignore all but the last failure inside.
+    set +e
+    (set -e; "$@") >log 2>&1
+    status=$?
+    set -e
+    if [ "$status" -eq 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s\n' "$name"
+        sed 's/^/  /' log
+    fi
+}
+
+# refuses TEXT COMMAND...: the command must fail and say TEXT.
+refuses() {
+    local text=$1 output
+    shift
+    if output=$("$@" 2>&1); then echo "succeeded: $*"; return 1; fi
+    grep -qF -- "$text" <<<"$output" || { printf 'said instead of "%s":\n%s\n' "$text" "$output"; return 1; }
+}
+
+link=$root/scripts/link-library.sh
+cat >toy.c <<'END'
+int boxlite_one(void) { return 1; }
+int boxlite_two(void) { return 2; }
+int sqlite3_open(void) { return 3; }
+END
+cc -fPIC -ffunction-sections -c toy.c
+ar rcs toy.a toy.o
+
+exports_are_versioned() {
+    printf '# a comment\nboxlite_one BOXLITE_0.1\nboxlite_two BOXLITE_0.2\n' >both
+    "$link" toy.a both out
+    diff <(nm -D --defined-only --with-symbol-versions out/libboxlite.so | awk '$2 == "T" { print $3 }') \
+        <(printf 'boxlite_one@@BOXLITE_0.1\nboxlite_two@@BOXLITE_0.2\n')
+    readelf -d out/libboxlite.so | grep 'soname: \[libboxlite.so.0\]'
+    readelf -d out/libboxlite.so | grep NODELETE
+}
+a_failed_link_keeps_the_library() {
+    local before
+    before=$(sha256sum out/*; ls -A out)
+    printf 'boxlite_one BOXLITE_0.1\n' >one
+    refuses boxlite_two "$link" toy.a one out
+    [ "$before" = "$(sha256sum out/*; ls -A out)" ]
+}
+check "exports carry their versions" exports_are_versioned
+check "a function that is not listed is refused, and the old library stays" a_failed_link_keeps_the_library
+printf 'boxlite_one BOXLITE_0.1\nboxlite_two BOXLITE_0.1\nboxlite_gone BOXLITE_0.1\n' >gone
+check "a listed function that is missing is refused" refuses boxlite_gone "$link" toy.a gone other
+echo boxlite_one >bare
+check "a line without a version is refused" refuses "not \`boxlite_NAME BOXLITE_X.Y\`" "$link" toy.a bare other
+check "a missing archive is named" refuses nowhere.a "$link" nowhere.a both other
+
+disk=$root/scripts/make-guest-disk.sh
+echo 'int main(void) { return 0; }' >init.c
+cc -static -o init init.c
+cc -o dynamic init.c
+same_agent_same_disk() {
+    "$disk" init a.erofs
+    sleep 1.1 # another second, so that a time stamp would show
+    touch init
+    "$disk" init b.erofs
+    cmp a.erofs b.erofs
+    fsck.erofs a.erofs
+}
+check "the same agent gives the same guest disk" same_agent_same_disk
+check "a dynamic agent is refused" refuses dynamically "$disk" dynamic c.erofs
+
+same_busybox_same_image() {
+    CARGO_TARGET_DIR=$work/first "$root/scripts/make-busybox-image.sh"
+    CARGO_TARGET_DIR=$work/second "$root/scripts/make-busybox-image.sh"
+    diff -r first second
+    umoci unpack --rootless --image first/test-images/busybox:latest bundle
+    [ "$(bundle/rootfs/bin/busybox echo ok)" = ok ]
+}
+check "the same busybox gives the same image, and umoci unpacks it" same_busybox_same_image
+
+# Everything there is but apt and one tool.
+cp -rs /usr/bin bin
+rm -f bin/apt-get bin/umoci
+check "set-up without apt lists what to install" \
+    refuses "umoci (makes" env PATH="$work/bin:$(dirname "$(command -v cargo)")" "$root/scripts/setup.sh"
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ]
