@@ -6,6 +6,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 # command : Debian package that has it : what it is for
 tools='
 cc:gcc:links the library and the examples
+c++:g++:compiles the C++ tests
 make:make:drives the build
 cmake:cmake:runs the C tests
 qemu-system-x86_64:qemu-system-x86:runs the virtual machines
@@ -21,6 +22,8 @@ debootstrap:debootstrap:makes the Debian image of the tests
 setfattr:attr:extended attributes in tests
 setcap:libcap2-bin:file capabilities in tests
 zstd:zstd:zstd layers in tests
+pgrep:procps:finds processes that a test left behind
+perl:perl-base:holds a lock in tests
 jq:jq:reads image manifests and benchmark results
 '
 
