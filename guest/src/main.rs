@@ -1,1 +1,65 @@
-fn main() {}
+//! `boxlite-guest`: the agent inside a box, PID 1 of its virtual machine.
+//!
+//! Owns the start: stage by stage to a served channel. It has one thread for good: threads and the box's PID
+//! namespace exclude each other, and a fork of a process with one thread needs no care for locks.
+
+mod agent;
+mod boot;
+mod cgroup;
+mod channel;
+mod configure;
+mod console;
+mod error;
+mod exec;
+mod init;
+mod power;
+mod rootfs;
+mod service;
+mod streams;
+mod sys;
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::agent::{Agent, Router};
+use crate::channel::Link;
+use crate::channel::session::Dispatch;
+use crate::console::Stage;
+use crate::error::{AgentError, Context};
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        eprintln!(
+            "boxlite-guest {} is the first process of a box's virtual machine and does nothing elsewhere",
+            boxlite_proto::BUILD_ID
+        );
+        return ExitCode::from(2);
+    }
+    match run() {
+        Err(error) => console::fatal(&error),
+    }
+}
+
+fn run() -> Result<Infallible, AgentError> {
+    console::install().step(|| "install the crash handlers".into())?;
+    boot::prepare()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .step(|| "start the event loop".into())?;
+    runtime.block_on(serve())
+}
+
+async fn serve() -> Result<Infallible, AgentError> {
+    console::enter(Stage::Channel);
+    let agent = Arc::new(Agent::new());
+    let (calls, streams) = tokio::sync::mpsc::unbounded_channel();
+    let _server = service::serve(Arc::clone(&agent), streams).await?;
+    let router: Arc<dyn Dispatch> = Arc::new(Router { agent, calls });
+    let mut link = Link::find().await?;
+    loop {
+        link.visit(&router).await;
+    }
+}

@@ -1,0 +1,116 @@
+//! Configure: from the host's word to a box that can run processes.
+//!
+//! Owns the order of the steps and how long each took. Runs once, before any process of the box; blocking the
+//! agent's only thread is fine there, since nothing else goes on.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use boxlite_proto::agent::{ConfigureRequest, ConfigureResponse, Stage};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
+
+use crate::cgroup::BoxCgroup;
+use crate::error::{AgentError, Context};
+use crate::exec::Home;
+use crate::init::BoxInit;
+use crate::rootfs::files::{self, Identity};
+use crate::rootfs::{mount_disk, mount_image, mount_root};
+use crate::sys::mounts::read_line;
+use crate::sys::{ENTROPY_BYTES, net, seed_kernel_rng};
+
+/// Sets the box up. Order matters: nothing random is read before the reseed, so that clones of one VM differ.
+pub(crate) fn run(request: &ConfigureRequest) -> Result<(Home, ConfigureResponse), AgentError> {
+    let mut stages = Stages::default();
+    stages.run("clock", || set_clock(request.wall_clock_ns))?;
+    stages.run("entropy", || seed(&request.entropy))?;
+    stages.run("identity", || set_hostname(&request.hostname))?;
+    stages.run("image", mount_image)?;
+    stages.run("disk", mount_disk)?;
+    stages.run("overlay", mount_root)?;
+    stages.run("loopback", || net::loopback_up().step(|| "bring the loopback interface up".into()))?;
+    let files = stages.run("files", || {
+        files::write(&Identity {
+            hostname: request.hostname.clone(),
+            hosts: request.hosts.clone(),
+            nameservers: request.nameservers.clone(),
+            machine_id: request.machine_id.clone(),
+        })
+    })?;
+    let init = stages.run("view", || BoxInit::start(&files))?;
+    let cgroup = stages.run("cgroup", || BoxCgroup::open(request.pids_max))?;
+    let response = ConfigureResponse {
+        stages: stages.done,
+        kernel: nix::sys::utsname::uname()
+            .map(|names| names.release().to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        clocksource: clocksource(),
+        ..ConfigureResponse::default()
+    };
+    Ok((Home { init, cgroup }, response))
+}
+
+/// What the kernel counts time by.
+pub(crate) fn clocksource() -> String {
+    read_line(Path::new("/sys/devices/system/clocksource/clocksource0/current_clocksource"))
+        .unwrap_or_default()
+}
+
+#[derive(Default)]
+struct Stages {
+    done: Vec<Stage>,
+}
+
+impl Stages {
+    fn run<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T, AgentError>) -> Result<T, AgentError> {
+        let start = Instant::now();
+        let result = step()?;
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.done.push(Stage { name: name.to_owned(), micros, ..Stage::default() });
+        Ok(result)
+    }
+}
+
+fn set_clock(nanoseconds: i64) -> Result<(), AgentError> {
+    let since = u64::try_from(nanoseconds).ok().filter(|since| *since > 0).map(Duration::from_nanos);
+    let Some(since) = since else {
+        return Err(AgentError::Invalid { what: format!("wall_clock_ns {nanoseconds} lies before 1970") });
+    };
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from_duration(since)).step(|| "set the clock".into())
+}
+
+fn seed(entropy: &[u8]) -> Result<(), AgentError> {
+    let Some(seed) = entropy.first_chunk::<ENTROPY_BYTES>() else {
+        let what = format!("entropy has {} bytes: give at least {ENTROPY_BYTES}", entropy.len());
+        return Err(AgentError::Invalid { what });
+    };
+    let step = || "reseed the kernel's random numbers".into();
+    let device = open("/dev/urandom", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).step(step)?;
+    seed_kernel_rng(device.as_fd(), seed).step(step)
+}
+
+/// The whole VM is the box, so its one host name is the box's.
+fn set_hostname(hostname: &str) -> Result<(), AgentError> {
+    if hostname.len() > 64 || hostname.contains(['/', '\n', '\0', ' ']) {
+        let what = format!("'{hostname}' is no host name: at most 64 bytes without blanks or slashes");
+        return Err(AgentError::Invalid { what });
+    }
+    nix::unistd::sethostname(hostname).step(|| format!("set the host name '{hostname}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senseless_requests_are_refused_before_anything_is_touched() {
+        assert!(matches!(set_clock(0), Err(AgentError::Invalid { .. })));
+        assert!(matches!(set_clock(-5), Err(AgentError::Invalid { .. })));
+        assert!(matches!(seed(&[1; 31]), Err(AgentError::Invalid { .. })));
+        assert!(matches!(set_hostname("a b"), Err(AgentError::Invalid { .. })));
+        assert!(matches!(set_hostname(&"x".repeat(65)), Err(AgentError::Invalid { .. })));
+    }
+}

@@ -1,0 +1,91 @@
+//! From a started process to its end: status, timeout, the cgroup's removal.
+//!
+//! Owns waiting (by pidfd, never by SIGCHLD) and the last phase of an execution. Ends nothing unasked but what has
+//! outlived its timeout.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use tokio::io::unix::AsyncFd;
+
+use crate::cgroup::ExecCgroup;
+use crate::exec::execution::{Execution, Exit, Phase};
+use crate::sys::lock;
+
+/// Waits for the process, kills it and its children at the timeout, and settles the execution.
+pub(crate) async fn supervise(
+    execution: Arc<Execution>,
+    pidfd: Arc<AsyncFd<OwnedFd>>,
+    cgroup: Arc<ExecCgroup>,
+    timeout: Option<Duration>,
+) {
+    let mut timed_out = false;
+    let status = match timeout {
+        None => ended(&pidfd).await,
+        Some(limit) => match tokio::time::timeout(limit, ended(&pidfd)).await {
+            Ok(status) => status,
+            Err(_) => {
+                timed_out = true;
+                // What can't be killed because it is gone has just ended by itself.
+                let _ = cgroup.kill();
+                ended(&pidfd).await
+            }
+        },
+    };
+    let mut exit = in_numbers(status);
+    exit.timed_out = timed_out;
+    exit.oom_killed = cgroup.was_oom_killed();
+    drop(pidfd);
+    {
+        let mut live = lock(&execution.live);
+        live.pidfd = None;
+        live.terminal = None;
+    }
+    execution.phase.send_replace(Phase::Ended(exit));
+    cgroup.remove_when_empty().await;
+    lock(&execution.live).cgroup = None;
+}
+
+/// Waits for a child that gave up before it became the command.
+pub(crate) async fn clear_away(pidfd: Arc<AsyncFd<OwnedFd>>, cgroup: Arc<ExecCgroup>) {
+    // Its report has said all there is to know.
+    let _ = ended(&pidfd).await;
+    cgroup.remove_when_empty().await;
+}
+
+async fn ended(pidfd: &AsyncFd<OwnedFd>) -> io::Result<WaitStatus> {
+    loop {
+        let mut guard = pidfd.readable().await?;
+        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)? {
+            WaitStatus::StillAlive => guard.clear_ready(),
+            status => return Ok(status),
+        }
+    }
+}
+
+/// A status that can't be had means that the process was taken from us, which only a kill does.
+fn in_numbers(status: io::Result<WaitStatus>) -> Exit {
+    match status {
+        Ok(WaitStatus::Exited(_, code)) => Exit { code, ..Exit::default() },
+        Ok(WaitStatus::Signaled(_, signal, _)) => Exit { signal: signal as i32, ..Exit::default() },
+        Ok(_) | Err(_) => Exit { signal: libc::SIGKILL, ..Exit::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::Signal;
+    use nix::unistd::Pid;
+
+    #[test]
+    fn codes_and_signals_are_kept_apart() {
+        let exit = in_numbers(Ok(WaitStatus::Exited(Pid::from_raw(9), 137)));
+        assert_eq!((exit.code, exit.signal), (137, 0));
+        let exit = in_numbers(Ok(WaitStatus::Signaled(Pid::from_raw(9), Signal::SIGTERM, false)));
+        assert_eq!((exit.code, exit.signal), (0, 15));
+    }
+}

@@ -1,0 +1,73 @@
+//! The end of the VM, in order: processes, disks, the last word, reboot(2).
+//!
+//! Owns the sequence. Nothing in it is a fixed sleep: with no process running it takes milliseconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use boxlite_proto::event::ByeReason;
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::agent::Agent;
+use crate::console::{self, Stage};
+use crate::exec::{Home, execution::Execution};
+use crate::rootfs::unmount_all;
+use crate::sys::lock;
+
+/// How long killed processes have to be gone.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
+/// How long answers to Wait and the last output have to be on their way.
+const TOLD_WITHIN: Duration = Duration::from_millis(500);
+
+/// Ends everything and never returns.
+pub(crate) async fn end(agent: &Agent, home: Option<Arc<Home>>, grace: Duration, reason: ByeReason) -> ! {
+    console::enter(Stage::PowerOff);
+    if let Some(home) = home {
+        end_processes(agent, &home, grace).await;
+        home.init.end();
+        drop(home);
+    }
+    unmount_all();
+    agent.events.bye(reason).await;
+    // Only returns on failure; then init's own end ends this kernel as well.
+    let _ = reboot(RebootMode::RB_AUTOBOOT);
+    crate::sys::process::exit_now(0)
+}
+
+async fn end_processes(agent: &Agent, home: &Home, grace: Duration) {
+    let executions = agent.executions.all();
+    if home.cgroup.is_populated() {
+        if !grace.is_zero() {
+            executions.iter().for_each(|execution| ask_to_end(execution));
+            // Those that don't go are killed below.
+            let _ = tokio::time::timeout(grace, home.cgroup.emptied()).await;
+        }
+        if home.cgroup.is_populated() {
+            // What can't be killed is told by the wait below.
+            let _ = home.cgroup.kill();
+            if tokio::time::timeout(KILLED_WITHIN, home.cgroup.emptied()).await.is_err() {
+                console::say("some process of the box would not die");
+            }
+        }
+    }
+    let told = async {
+        for execution in &executions {
+            execution.over().await;
+            execution.delivered().await;
+        }
+    };
+    let _ = tokio::time::timeout(TOLD_WITHIN, told).await;
+}
+
+/// SIGTERM to all processes of an execution, and SIGCONT so that a stopped one hears it.
+fn ask_to_end(execution: &Execution) {
+    let cgroup = lock(&execution.live).cgroup.clone();
+    let pids = cgroup.map(|cgroup| cgroup.pids()).unwrap_or_default();
+    for pid in pids.into_iter().map(Pid::from_raw) {
+        // One that has just ended needs no signal.
+        let _ = kill(pid, Signal::SIGTERM);
+        let _ = kill(pid, Signal::SIGCONT);
+    }
+}

@@ -1,0 +1,149 @@
+//! The calls, as the wire has them.
+//!
+//! Owns turning messages into actions and results into messages. No action is done here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use boxlite_proto::agent::{
+    CloseStdinRequest, ConfigureRequest, ConfigureResponse, Empty, ExecRequest, ExecResponse,
+    ExecutionsResponse, InfoResponse, KillRequest, PowerOffRequest, ResizeTtyRequest, SignalRequest,
+    StreamStateRequest, StreamStateResponse, WaitRequest, WaitResponse,
+};
+use boxlite_proto::agent_ttrpc;
+use boxlite_proto::event::ByeReason;
+use boxlite_proto::stream::Which;
+use tokio::sync::mpsc::UnboundedReceiver;
+use ttrpc::r#async::{Server, TtrpcContext};
+use ttrpc::asynchronous::transport::Listener;
+
+use crate::agent::{Agent, CallStream};
+use crate::error::AgentError;
+use crate::exec::execution::on_wire;
+use crate::sys::tty::WindowSize;
+use crate::{configure, power};
+
+/// The calls on an agent.
+struct Calls(Arc<Agent>);
+
+/// Serves calls on every stream that comes.
+pub(crate) async fn serve(
+    agent: Arc<Agent>,
+    mut streams: UnboundedReceiver<CallStream>,
+) -> Result<Server, AgentError> {
+    let incoming = futures::stream::poll_fn(move |cx| {
+        streams.poll_recv(cx).map(|stream| stream.map(std::io::Result::Ok))
+    });
+    let mut server = Server::new()
+        .add_listener(Listener::new(incoming))
+        .register_service(agent_ttrpc::create_agent(Arc::new(Calls(agent))));
+    server.start().await.map_err(|error| AgentError::Invalid { what: format!("serve calls: {error}") })?;
+    Ok(server)
+}
+
+#[async_trait]
+impl agent_ttrpc::Agent for Calls {
+    async fn configure(
+        &self,
+        _: &TtrpcContext,
+        request: ConfigureRequest,
+    ) -> ttrpc::Result<ConfigureResponse> {
+        Ok(self.0.configure(|| configure::run(&request))?)
+    }
+
+    async fn exec(&self, _: &TtrpcContext, request: ExecRequest) -> ttrpc::Result<ExecResponse> {
+        let home = self.0.home("Exec")?;
+        let table = Arc::clone(&self.0.executions);
+        // A task of its own: a caller that goes away mid-way must not leave half an execution.
+        let start = tokio::spawn(async move { table.start(&home, request).await });
+        let outcome =
+            start.await.map_err(|error| AgentError::Invalid { what: format!("start: {error}") })??;
+        let mut response = ExecResponse::new();
+        match outcome {
+            Ok(pid) => response.pid = pid,
+            Err(failure) => response.failure = Some(failure).into(),
+        }
+        Ok(response)
+    }
+
+    async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
+        Ok(self.0.executions.expect(&request.id).await?.over().await)
+    }
+
+    async fn signal(&self, _: &TtrpcContext, request: SignalRequest) -> ttrpc::Result<Empty> {
+        self.0.executions.get(&request.id)?.signal(request.signal)?;
+        Ok(Empty::new())
+    }
+
+    async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
+        self.0.executions.get(&request.id)?.kill()?;
+        Ok(Empty::new())
+    }
+
+    async fn resize_tty(&self, _: &TtrpcContext, request: ResizeTtyRequest) -> ttrpc::Result<Empty> {
+        let size = WindowSize::from_wire(request.rows, request.cols);
+        self.0.executions.get(&request.id)?.resize(size)?;
+        Ok(Empty::new())
+    }
+
+    async fn close_stdin(&self, _: &TtrpcContext, request: CloseStdinRequest) -> ttrpc::Result<Empty> {
+        self.0.executions.expect(&request.id).await?.close_stdin(request.total_bytes);
+        Ok(Empty::new())
+    }
+
+    async fn stream_state(
+        &self,
+        _: &TtrpcContext,
+        request: StreamStateRequest,
+    ) -> ttrpc::Result<StreamStateResponse> {
+        let execution = self.0.executions.get(&request.id)?;
+        let which = u8::try_from(request.which).ok().and_then(Which::from_wire);
+        let count = which.and_then(|which| execution.count(which)).ok_or_else(|| AgentError::Invalid {
+            what: format!(
+                "execution '{}' has no output stream {}: 1 is stdout, 2 stderr",
+                request.id, request.which
+            ),
+        })?;
+        let mut response = StreamStateResponse::new();
+        response.taken = count.taken;
+        response.count = Some(on_wire(count)).into();
+        Ok(response)
+    }
+
+    async fn executions(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<ExecutionsResponse> {
+        let mut response = ExecutionsResponse::new();
+        response.executions = self.0.executions.all().iter().map(|execution| execution.info()).collect();
+        Ok(response)
+    }
+
+    async fn power_off(&self, _: &TtrpcContext, request: PowerOffRequest) -> ttrpc::Result<Empty> {
+        if let Some(home) = self.0.retire() {
+            let agent = Arc::clone(&self.0);
+            let grace = Duration::from_millis(request.grace_ms);
+            tokio::spawn(async move { power::end(&agent, home, grace, ByeReason::PowerOff).await });
+        }
+        Ok(Empty::new())
+    }
+
+    async fn sync(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.0.home("Sync")?;
+        nix::unistd::sync();
+        Ok(Empty::new())
+    }
+
+    async fn info(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<InfoResponse> {
+        let mut response = InfoResponse::new();
+        response.version = env!("CARGO_PKG_VERSION").to_owned();
+        response.build_id = boxlite_proto::BUILD_ID.to_owned();
+        response.clocksource = configure::clocksource();
+        if let Ok(home) = self.0.home("Info") {
+            response.processes = u32::try_from(home.cgroup.processes()).unwrap_or(u32::MAX);
+        }
+        let system = crate::sys::usage();
+        response.uptime_ms = system.uptime_ms;
+        response.memory_total_bytes = system.memory_total;
+        response.memory_used_bytes = system.memory_used;
+        Ok(response)
+    }
+}
