@@ -105,6 +105,20 @@ fn the_checked_in_header_is_what_the_source_says() {
 }
 
 #[test]
+fn the_headers_codes_are_the_error_table() {
+    let name = |variant: &str| {
+        variant.chars().fold(String::from("BOXLITE"), |name, letter| {
+            name + if letter.is_ascii_uppercase() { "_" } else { "" }
+                + &letter.to_ascii_uppercase().to_string()
+        })
+    };
+    for (variant, code) in boxlite::BoxliteError::CODES {
+        let line = format!("\n#define {} {code}\n", name(variant));
+        assert!(header().contains(&line), "the header lacks{line}");
+    }
+}
+
+#[test]
 fn the_recorded_symbols_are_the_headers_functions() {
     let declared: BTreeSet<String> = functions(header()).into_iter().map(|function| function.name).collect();
     let listed: BTreeSet<String> =

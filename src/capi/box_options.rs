@@ -37,19 +37,19 @@ impl boxlite_box_options {
         for (name, content) in &self.env {
             match content.to_str() {
                 Some(text) => options.env.push((name.clone(), text.to_owned())),
-                None => extras.env.push((name.clone(), content.clone())),
+                None => extras.env.push((name.clone(), content.clone().into())),
             }
         }
         if let Some(dir) = &self.working_dir {
             match dir.to_str() {
                 Some(text) => options.working_dir = Some(text.to_owned()),
-                None => extras.working_dir = Some(dir.clone()),
+                None => extras.working_dir = Some(dir.clone().into()),
             }
         }
         if let Some(path) = &self.rootfs_path {
             options.rootfs = RootfsSpec::RootfsPath(path.to_string_lossy().into_owned());
             if path.to_str().is_none() {
-                extras.rootfs_path = Some(path.clone());
+                extras.rootfs_path = Some(path.clone().into());
             }
         }
         (options, extras)

@@ -21,7 +21,6 @@ use crate::runtime::types::BoxInfo;
 /// A box: a virtual machine made from an image, running or not. Serves any number of threads. A handle does not keep
 /// the box alive, and freeing it does not stop the box.
 pub struct boxlite_box {
-    owner: Owner,
     id: CString,
     name: Option<CString>,
     pub(super) inner: LiteBox,
@@ -29,18 +28,13 @@ pub struct boxlite_box {
 
 impl Live for boxlite_box {
     fn owner(&self) -> Owner {
-        self.owner
+        Owner::process(self.inner.owner_pid())
     }
 }
 
 impl boxlite_box {
     fn new(inner: LiteBox) -> Self {
-        Self {
-            owner: Owner::current(),
-            id: c_string(inner.id().as_str()),
-            name: inner.name().map(c_string),
-            inner,
-        }
+        Self { id: c_string(inner.id().as_str()), name: inner.name().map(c_string), inner }
     }
 }
 

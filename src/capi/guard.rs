@@ -111,6 +111,11 @@ impl Owner {
         Self(std::process::id())
     }
 
+    /// The process of this id.
+    pub(super) fn process(pid: u32) -> Self {
+        Self(pid)
+    }
+
     /// Whether the present process is another one than the handle's.
     pub(super) fn is_other_process(self) -> bool {
         self != Self::current()

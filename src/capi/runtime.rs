@@ -13,13 +13,12 @@ use crate::runtime::BoxliteRuntime;
 /// A runtime: one home directory with its boxes and images. Serves any number of threads. Any number of runtimes, in
 /// any number of processes, may use one home.
 pub struct boxlite_runtime {
-    owner: Owner,
     pub(super) inner: BoxliteRuntime,
 }
 
 impl Live for boxlite_runtime {
     fn owner(&self) -> Owner {
-        self.owner
+        Owner::process(self.inner.owner_pid())
     }
 }
 
@@ -43,9 +42,9 @@ pub unsafe extern "C" fn boxlite_runtime_new(
         let mut builder = BoxliteRuntime::builder();
         if !options.is_null() {
             // SAFETY: not NULL, so live options that no thread changes meanwhile.
-            builder = unsafe { handle(options, "options") }?.apply(builder)?;
+            builder = unsafe { handle(options, "options") }?.apply(builder);
         }
-        out.fill(boxlite_runtime { owner: Owner::current(), inner: builder.build()? });
+        out.fill(boxlite_runtime { inner: builder.build()? });
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
 use super::runtime::boxlite_runtime;
 use super::wait::{CutOff, Waiter};
-use crate::runtime::{CheckStatus, SystemCheck};
+use crate::runtime::system_check::{CheckStatus, SystemCheck};
 
 /// As it should be.
 pub const BOXLITE_CHECK_OK: i32 = 0;
