@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn rates_are_rounded_to_a_megahertz() {
         assert_eq!(rounded_khz(599_900_000, 200_000_000), 3_000_000);
-        assert_eq!(rounded_khz(599_899_999, 200_000_000), 2_999_000 + 1000);
+        assert_eq!(rounded_khz(599_899_999, 200_000_000), 2_999_000);
         assert_eq!(rounded_khz(419_910_000, 200_000_000), 2_100_000);
         assert_eq!(rounded_khz(5, 0), 5_000_000);
     }

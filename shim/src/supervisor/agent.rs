@@ -108,10 +108,7 @@ impl Calls {
         request.pids_max = spec.pids_max;
         request.test_hooks = spec.test_hooks;
         request.wall_clock_ns = wall_clock_ns();
-        self.0
-            .configure(context::with_timeout(0), &request)
-            .await
-            .map_err(|error| StartError::AgentRefused { why: error.to_string() })
+        self.0.configure(context::with_timeout(0), &request).await.map_err(|error| refusal(&error))
     }
 
     /// Asks the agent to end everything in order. It answers before it begins.
@@ -119,6 +116,14 @@ impl Calls {
         let mut request = PowerOffRequest::new();
         request.grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         self.0.power_off(context::with_duration(POWER_OFF_ANSWER), &request).await.map(drop)
+    }
+}
+
+/// The agent's own words, where it has said any.
+fn refusal(error: &ttrpc::Error) -> StartError {
+    match error {
+        ttrpc::Error::RpcStatus(status) => StartError::AgentRefused { why: status.message.clone() },
+        other => StartError::Channel(other.to_string()),
     }
 }
 

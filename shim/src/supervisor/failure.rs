@@ -82,7 +82,9 @@ pub(crate) enum StartError {
     EngineStart { program: PathBuf, source: io::Error },
     #[error("the host has not enough {shortage} for this box: {messages}")]
     Shortage { shortage: Shortage, messages: String },
-    #[error("the engine ended ({end}) before the agent answered: {messages}")]
+    #[error("the engine does not take what it was given: {messages}")]
+    EngineRefused { messages: String },
+    #[error("the engine ended ({end}) before the agent answered{}{messages}", if .messages.is_empty() { "" } else { ": " })]
     EngineDied { end: End, messages: String },
     #[error("the virtual machine ended before the agent answered")]
     GuestDied,
@@ -112,6 +114,7 @@ impl StartError {
                 shortage(source).map_or(FailureKind::Internal, |_| FailureKind::Resources)
             }
             Self::Shortage { .. } => FailureKind::Resources,
+            Self::EngineRefused { .. } => FailureKind::MissingPiece,
             Self::EngineDied { .. } | Self::GuestDied | Self::Channel(_) => FailureKind::EngineDied,
             Self::AgentSilent { .. } => FailureKind::AgentSilent,
             Self::AgentRefused { .. } => FailureKind::AgentRefused,
@@ -134,6 +137,11 @@ impl StartError {
                 shortage(source).map_or_else(|| "see logs/shim.log in the box's directory".into(), free_some)
             }
             Self::Shortage { shortage, .. } => free_some(*shortage),
+            Self::EngineRefused { .. } => {
+                "a file it names is damaged or of another kind: `make setup` makes the kernel anew, a pull the \
+                 image disk; a damaged box disk is kept for repair"
+                    .into()
+            }
             Self::EngineDied { .. } | Self::GuestDied | Self::Channel(_) => {
                 "the console's end is in this error; logs/console.log and logs/shim.log have the rest".into()
             }

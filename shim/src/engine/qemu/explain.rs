@@ -20,6 +20,8 @@ pub(super) fn explain(end: End, messages: String) -> StartError {
     match SHORTAGES.iter().find(|(text, _)| messages.contains(text)) {
         Some((_, shortage)) => StartError::Shortage { shortage: *shortage, messages },
         None if end == End::Exited(0) => StartError::GuestDied,
+        // QEMU says what it can't open or understand before the guest runs, and nothing after.
+        None if end == End::Exited(1) && !messages.is_empty() => StartError::EngineRefused { messages },
         None => StartError::EngineDied { end, messages },
     }
 }
@@ -46,7 +48,11 @@ mod tests {
     fn a_guest_that_ends_is_not_an_engine_that_fails() {
         assert!(matches!(explain(End::Exited(0), String::new()), StartError::GuestDied));
         assert!(matches!(
-            explain(End::Exited(1), "qemu-system-x86_64: bad option".into()),
+            explain(End::Exited(1), "qemu-system-x86_64: invalid kernel header".into()),
+            StartError::EngineRefused { .. }
+        ));
+        assert!(matches!(
+            explain(End::Exited(1), String::new()),
             StartError::EngineDied { end: End::Exited(1), .. }
         ));
         assert!(matches!(
