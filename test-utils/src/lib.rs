@@ -2,3 +2,5 @@
 pub mod home;
 pub mod oci;
 pub mod registry;
+pub mod erofs_reader;
+pub mod layers;

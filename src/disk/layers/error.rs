@@ -35,7 +35,7 @@ pub(super) enum LayerError {
     TooManyEntries { limit: u64 },
     #[error("tar header at byte {offset}: {problem}")]
     Header { offset: u64, problem: HeaderProblem },
-    #[error("entry `{}`: {problem}", path.escape_ascii())]
+    #[error("entry `{}`: {problem}", shown(path))]
     Entry { path: Vec<u8>, problem: EntryProblem },
     #[error("the layer changed while it was being read")]
     Changed,
@@ -137,6 +137,11 @@ impl LayerError {
             ),
         }
     }
+}
+
+/// A path in messages; the root's own is empty.
+fn shown(path: &[u8]) -> std::slice::EscapeAscii<'_> {
+    if path.is_empty() { b"/".escape_ascii() } else { path.escape_ascii() }
 }
 
 fn detail(error: &LayerError, label: &str) -> Detail {

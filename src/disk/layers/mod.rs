@@ -28,7 +28,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use self::error::LayerError;
-use crate::errors::{BoxliteError, BoxliteResult};
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
 
 /// Size that every image disk pretends to have, if what it holds fits: so any image fits a device of a machine that was
 /// started before the image was known. Larger images have the next power of two.
@@ -175,7 +175,13 @@ fn with_output(
     out: &Path,
     work: impl FnOnce(&File) -> Result<BuildReport, Failure>,
 ) -> BoxliteResult<BuildReport> {
-    let file = File::create(out).map_err(|error| BoxliteError::io("create the image disk", out, &error))?;
+    let create = |error| BoxliteError::io("create the image disk", out, &error);
+    let file = File::create(out).map_err(create)?;
+    if !file.metadata().map_err(create)?.is_file() {
+        // Never removed: somebody else's device or FIFO.
+        let text = format!("cannot write the image disk to {}: it is not a regular file", out.display());
+        return Err(BoxliteError::Storage(Detail::new(text).subject(out.display().to_string())));
+    }
     let built =
         work(&file).map_err(|(error, label)| error.into_boxlite(&label, out)).and_then(|mut report| {
             report.disk_bytes = disk_bytes(report.image_bytes);

@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn records_hold_any_bytes_and_later_ones_win() {
         let mut records = Records::default();
-        let value = b"29 SCHILY.xattr.user.x=a=\n\0b\n12 path=one\n12 path=two\n13 mtime=2.25\n9 uid=77\n";
+        let value = b"29 SCHILY.xattr.user.x=a=\n\0b\n12 path=one\n12 path=two\n14 mtime=2.25\n9 uid=77\n";
         assert!(records.parse(value).is_ok());
         assert_eq!(records.xattrs, [(b"user.x".to_vec(), b"a=\n\0b".to_vec())]);
         assert_eq!(records.path.as_deref(), Some(&b"two"[..]));

@@ -1,0 +1,135 @@
+//! Hundreds of random layer stacks, each compared with the model.
+
+use boxlite::disk::layers::LayerCompression;
+use boxlite_test_utils::layers::{Item, TarBuilder, gzip, zstd};
+
+use super::model::Model;
+use super::support::{Bench, Random, sha256};
+
+const NAMES: [&str; 5] = ["a", "b", "c", "-d", ".e"];
+
+fn path(random: &mut Random) -> String {
+    let names: Vec<&str> = (0..=random.below(3)).map(|_| *random.pick(&NAMES)).collect();
+    names.join("/")
+}
+
+/// The same path in other spellings.
+fn spelled(random: &mut Random, path: &str) -> String {
+    match random.below(8) {
+        0 => format!("./{path}"),
+        1 => format!("/{path}"),
+        2 => format!("x/../{path}"),
+        3 => path.replace('/', "//"),
+        _ => path.to_owned(),
+    }
+}
+
+fn target(random: &mut Random) -> String {
+    let path = path(random);
+    match random.below(4) {
+        0 => format!("/{path}"),
+        1 => format!("../{path}"),
+        2 => format!("../../../{path}/.."),
+        _ => path,
+    }
+}
+
+fn content(random: &mut Random) -> Vec<u8> {
+    match random.below(12) {
+        0 => Vec::new(),
+        1 => random.bytes(4096),
+        2 => {
+            let mut data = vec![0; 150_000];
+            let at = random.below(data.len());
+            data[at] = 1;
+            data
+        }
+        _ => {
+            let length = random.below(6000);
+            random.bytes(length)
+        }
+    }
+}
+
+fn item(random: &mut Random, model: &Model) -> Item {
+    let path = path(random);
+    let plain = spelled(random, &path);
+    let mut item = match random.below(20) {
+        0..=6 => Item::file(&plain, content(random)),
+        7..=9 => Item::dir(&plain),
+        10..=11 => Item::symlink(&plain, target(random)),
+        12..=14 => {
+            let leaves = model.leaves();
+            let known = !leaves.is_empty() && !random.one_in(5);
+            let linked = if known { random.pick(&leaves).clone() } else { target(random) };
+            Item::hard_link(&plain, spelled(random, &linked))
+        }
+        15 => Item::device(&plain, b'3' + (random.below(2) as u8), (random.below(300) as u32, 70_000)),
+        16 => Item::fifo(&plain),
+        17 => Item::opaque(if random.one_in(6) { "" } else { &path }),
+        18 => Item::dir("."),
+        _ => Item::whiteout(&path),
+    };
+    item.mode = [0o644, 0o755, 0o4711, 0o1777, 0][random.below(5)];
+    item.uid = [0, 1000, 4_294_967_294][random.below(3)];
+    item.gid = random.below(70_000) as u64;
+    item.mtime = (random.below(1 << 31) as i64 - (1 << 30), random.below(1_000_000_000) as u32);
+    if random.one_in(6) {
+        let length = random.below(300);
+        item.xattrs = vec![
+            (b"user.note".to_vec(), random.bytes(length)),
+            (b"security.capability".to_vec(), random.bytes(20)),
+        ];
+    }
+    item
+}
+
+/// Builds one random stack and compares it; returns what was skipped and read again.
+fn stack(seed: u64, with_fsck: bool) -> (u64, u64) {
+    let mut random = Random::new(seed);
+    let mut model = Model::default();
+    let mut bench = Bench::new();
+    let mut listing = String::new();
+    for layer in 1..=1 + random.below(5) {
+        let mut items = Vec::new();
+        for _ in 0..1 + random.below(25) {
+            let item = item(&mut random, &model);
+            if model.apply(layer, &item).is_ok() {
+                listing.push_str(&format!(
+                    "{layer} {} {} -> {}\n",
+                    item.flag as char,
+                    item.path.escape_ascii(),
+                    item.link.escape_ascii()
+                ));
+                items.push(item);
+            }
+        }
+        let archive = TarBuilder::archive(&items);
+        let diff_id = Some(sha256(&archive));
+        match random.below(3) {
+            0 => bench.blob(&archive, LayerCompression::None, diff_id),
+            1 => bench.blob(&gzip(&archive), LayerCompression::Gzip, diff_id),
+            _ => bench.blob(&zstd(&archive), LayerCompression::Zstd, diff_id),
+        };
+    }
+    let report = bench.try_build().unwrap_or_else(|error| panic!("seed {seed}: {error}\n{listing}"));
+    let built = bench.build();
+    assert_eq!(built.report, report, "seed {seed}: built twice");
+    if let Err(difference) = model.compare(&built.entries) {
+        panic!("seed {seed}: {difference}\n{listing}");
+    }
+    if with_fsck {
+        bench.fsck();
+    }
+    (report.files_skipped, report.layers_reread)
+}
+
+#[test]
+fn random_stacks_equal_the_model() {
+    let results: Vec<(u64, u64)> = (0..600).map(|seed| stack(seed, seed % 20 == 0)).collect();
+    let skipped: u64 = results.iter().map(|(skipped, _)| skipped).sum();
+    let reread = results.iter().filter(|(_, reread)| *reread > 0).count();
+    // Otherwise the stacks don't reach what makes skipping hard.
+    assert!(skipped > 500, "only {skipped} files were skipped");
+    assert!(reread > 10, "only {reread} stacks had a hidden file that was needed");
+}
