@@ -159,11 +159,12 @@ mod tests {
         let leaked = std::fs::File::open("/dev/null").unwrap();
         // SAFETY: F_SETFD on a descriptor this test owns; it must not reach the child all the same.
         unsafe { libc::fcntl(leaked.as_raw_fd(), libc::F_SETFD, 0) };
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let number = theirs.as_raw_fd();
+        let (passed, mut ours) = io::pipe().unwrap();
+        let number = passed.as_raw_fd();
         ours.write_all(b"hello\n").unwrap();
-        let script = format!("read x <&{number}; echo $x >&2; ls /proc/$$/fd >&2; env >&2; ulimit -c >&2");
-        let (_, text) = run(&script, &[theirs.into()]);
+        let script =
+            format!("read x </proc/$$/fd/{number}; echo $x >&2; ls /proc/$$/fd >&2; env >&2; ulimit -c >&2");
+        let (_, text) = run(&script, &[passed.into()]);
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("hello"));
         let fds: Vec<&str> = lines.by_ref().take_while(|line| line.parse::<u32>().is_ok()).collect();

@@ -113,3 +113,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

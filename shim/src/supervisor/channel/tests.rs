@@ -1,0 +1,79 @@
+use super::*;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use std::future::poll_fn;
+use std::os::unix::net::UnixStream as StdStream;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What the agent's end does with each stream it gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Agent {
+    /// Answers with an empty frame at once, which acknowledges the stream.
+    Acknowledges,
+    /// Keeps the stream and says nothing.
+    KeepsSilent,
+}
+
+fn start_with(agent: Agent) -> (Opener, JoinHandle<ConnectionError>) {
+    let (ours, theirs) = StdStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let theirs = UnixStream::from_std(theirs).unwrap().compat();
+    let mut connection = Connection::new(theirs, config(), Mode::Server);
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Some(Ok(mut stream)) = poll_fn(|cx| connection.poll_next_inbound(cx)).await {
+            if agent == Agent::Acknowledges {
+                stream.write(&[]).await.unwrap();
+            }
+            kept.push(stream);
+        }
+    });
+    start(ours.into()).unwrap()
+}
+
+async fn open_silent(opener: &Opener, count: usize) -> Vec<yamux::Stream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let Ok(opened) = timeout(Duration::from_millis(300), opener.open()).await else { break };
+        let mut stream = opened.unwrap();
+        stream.write_all(b"B").await.unwrap();
+        streams.push(stream);
+    }
+    streams
+}
+
+#[tokio::test]
+async fn all_places_can_be_filled_with_silent_streams() {
+    let (opener, _running) = start_with(Agent::Acknowledges);
+    assert_eq!(open_silent(&opener, 500).await.len(), 500);
+}
+
+#[tokio::test]
+async fn unacknowledged_streams_make_openers_wait_and_are_survived() {
+    let (opener, running) = start_with(Agent::KeepsSilent);
+    let mut streams = open_silent(&opener, 500).await;
+    assert!((200..500).contains(&streams.len()), "{}", streams.len());
+    streams.truncate(10);
+    assert_eq!(open_silent(&opener, 20).await.len(), 20, "those who wait get what comes free");
+    assert!(!running.is_finished());
+}
+
+#[tokio::test]
+async fn churn_does_not_end_the_channel() {
+    let (opener, running) = start_with(Agent::Acknowledges);
+    for _ in 0..5 {
+        assert_eq!(open_silent(&opener, 450).await.len(), 450);
+    }
+    assert!(!running.is_finished());
+}
+
+#[tokio::test]
+async fn the_end_of_the_pipe_ends_the_channel() {
+    let (ours, theirs) = StdStream::pair().unwrap();
+    let (opener, running) = start(ours.into()).unwrap();
+    let mut stream = opener.open().await.unwrap();
+    drop(theirs);
+    timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(opener.open().await.unwrap_err(), ChannelEnded);
+}
