@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blobs::{random, remove_if_there};
 use super::manifest::{LayerFormat, MAX_DOCUMENT_BYTES};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 
@@ -171,7 +172,7 @@ fn inside(name: &str) -> Option<String> {
 }
 
 fn unpack(mut packed: impl Read, path: &Path, tmp: &Path, limit: u64) -> BoxliteResult<File> {
-    let name = tmp.join(format!("archive-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let name = tmp.join(format!("archive-{:016x}", random()));
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -179,7 +180,8 @@ fn unpack(mut packed: impl Read, path: &Path, tmp: &Path, limit: u64) -> Boxlite
         .mode(0o600)
         .open(&name)
         .map_err(|error| BoxliteError::io("create", &name, &error))?;
-    std::fs::remove_file(&name).map_err(|error| BoxliteError::io("remove", &name, &error))?;
+    // Nameless from here on: it goes with the descriptor, however this ends.
+    remove_if_there(&name)?;
     let mut buffer = vec![0; 256 << 10];
     let mut total = 0_u64;
     loop {

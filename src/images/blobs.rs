@@ -3,7 +3,9 @@
 //! Owns `blobs/sha256/` and the partial files beside it; knows nothing of images, locks or networks. Callers hold
 //! the blob's lock while they write.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{File, OpenOptions, Permissions};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -197,6 +199,11 @@ impl PartialBlob {
                 .hint("the image's source is damaged: push or build the image again, then pull it again"),
         )
     }
+}
+
+/// A number that no other process has: the standard library seeds each hasher of this kind anew.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Makes a rename into `path`'s directory durable.

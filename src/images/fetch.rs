@@ -3,9 +3,7 @@
 //! Owns retry, back-off and per-layer progress. Hashing and writing happen on blocking threads; the blob's lock is
 //! held until the last of them is done, also when the caller leaves in between.
 
-use std::collections::hash_map::RandomState;
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +13,7 @@ use futures::StreamExt;
 use oci_client::client::{BlobResponse, SizedStream};
 use tokio::sync::mpsc;
 
-use super::blobs::PartialBlob;
+use super::blobs::{PartialBlob, random};
 use super::digest::Digest;
 use super::flight::FlightSinks;
 use super::image::ImageLimits;
@@ -109,8 +107,7 @@ where
 /// Doubles with each attempt, plus or minus half, so that many clients don't come back at once.
 fn pause(limits: &ImageLimits, attempt: u32) -> Duration {
     let base = limits.first_pause.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
-    let random = RandomState::new().build_hasher().finish() % 1000;
-    base.mul_f64(0.5 + random as f64 / 1000.0)
+    base.mul_f64(0.5 + (random() % 1000) as f64 / 1000.0)
 }
 
 impl Fetcher {

@@ -117,6 +117,22 @@ impl Locks {
         })
     }
 
+    /// The lock, for callers outside of async code; waits for short work only.
+    pub(super) fn acquire_blocking(&self, name: &str, operation: &str) -> BoxliteResult<LockGuard> {
+        let started = Instant::now();
+        loop {
+            if let Some(guard) = self.try_acquire(name, operation)? {
+                return Ok(guard);
+            }
+            if started.elapsed() >= self.patience {
+                let text = std::fs::read(self.path(name)).unwrap_or_default();
+                let (pid, what) = describe(&text);
+                return Err(busy(name, &format!("process {pid} ({what})"), self.patience));
+            }
+            std::thread::sleep(POLL_FIRST);
+        }
+    }
+
     /// The lock; `Busy` names the owner when it made no progress for the whole patience.
     pub(super) async fn acquire(&self, name: &str, operation: &str) -> BoxliteResult<LockGuard> {
         let entry = entry(self.key(name));

@@ -5,9 +5,11 @@
 //! (one read-only disk per manifest), `locks/` and `tmp/` (only while somebody works).
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
 
 use super::blobs::{Blobs, remove_if_there, write_file};
 use super::config::ImageConfig;
@@ -146,6 +148,34 @@ impl Inner {
             .try_for_each(|digest| self.blobs.remove(digest))
     }
 
+    /// Reads the format of the directory; a new one gets ours, by whichever process has the lock first.
+    fn check_format(&self) -> BoxliteResult<()> {
+        let path = self.dir.join(FORMAT_FILE);
+        let found = loop {
+            match std::fs::read(&path) {
+                Ok(json) => {
+                    break serde_json::from_slice(&json).ok().and_then(|json: Value| json["format"].as_u64());
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(BoxliteError::io("read", &path, &error)),
+            }
+            let guard = self.locks.acquire_blocking("store", "making the image store")?;
+            if !path.exists() {
+                let json = serde_json::json!({ "format": FORMAT }).to_string();
+                write_file(&self.tmp_dir().join("store.format"), &path, json.as_bytes())?;
+            }
+            drop(guard);
+        };
+        if found == Some(FORMAT) {
+            return Ok(());
+        }
+        Err(BoxliteError::Storage(
+            Detail::new(format!("{} is an image store of another format than {FORMAT}", self.dir.display()))
+                .subject(path.display().to_string())
+                .hint("use the boxlite version that made it, or another images directory"),
+        ))
+    }
+
     /// Removes what killed processes left and nobody works on.
     fn sweep(&self) -> BoxliteResult<()> {
         let tmp = self.tmp_dir();
@@ -203,7 +233,7 @@ impl ImageStore {
             builds: Flights::default(),
             dir: images_dir,
         };
-        check_format(&inner.dir)?;
+        inner.check_format()?;
         inner.sweep()?;
         Ok(Self(Arc::new(inner)))
     }
@@ -277,31 +307,6 @@ impl ImageStore {
         })
         .await
     }
-}
-
-fn check_format(dir: &Path) -> BoxliteResult<()> {
-    let path = dir.join(FORMAT_FILE);
-    let found = match std::fs::read(&path) {
-        Ok(json) => {
-            serde_json::from_slice(&json).ok().and_then(|json: serde_json::Value| json["format"].as_u64())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let json = serde_json::json!({ "format": FORMAT }).to_string();
-            // Two processes may write it at once: the same content, and each by a rename of its own.
-            let temporary = dir.join(format!("tmp/store.{}.format", std::process::id()));
-            write_file(&temporary, &path, json.as_bytes())?;
-            Some(FORMAT)
-        }
-        Err(error) => return Err(BoxliteError::io("read", &path, &error)),
-    };
-    if found == Some(FORMAT) {
-        return Ok(());
-    }
-    Err(BoxliteError::Storage(
-        Detail::new(format!("{} is an image store of another format than {FORMAT}", dir.display()))
-            .subject(path.display().to_string())
-            .hint("use the boxlite version that made it, or another images directory"),
-    ))
 }
 
 /// Whether the next search registry is worth a try.

@@ -1,6 +1,11 @@
 //! Tests of the store as a whole, on real files, a real registry and real processes.
 
+mod faults;
 mod local;
+mod processes;
+mod proxy;
+mod remote;
+mod tokens;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,111 @@
+//! Several processes on one store: an image is fetched once, a killed pull leaves something to go on with, and a
+//! stopped one is named.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::faults::{Scene, scene};
+use super::{assert_tidy, files_below, store_with};
+use crate::errors::BoxliteError;
+use crate::images::ProgressSink;
+use crate::runtime::registry::ImageRegistry;
+
+const ORDER: &str = "BOXLITE_TEST_PULL";
+
+/// What the other process does: this test binary is started again with only this test, and an order in the
+/// environment. In a normal run there is no order, and nothing to do.
+#[tokio::test]
+async fn as_another_process() {
+    let Ok(order) = std::env::var(ORDER) else { return };
+    let [dir, host, reference] = order.split('|').collect::<Vec<_>>()[..] else { panic!("{order}") };
+    let store = store_with(Path::new(dir), vec![ImageRegistry::http(host)]);
+    let image = store.ensure(reference, &ProgressSink::none()).await.expect("a pull");
+    store.disk(&image, &ProgressSink::none()).await.expect("a disk");
+}
+
+fn another_process(scene: &Scene) -> Child {
+    let module = module_path!().split_once("::").map_or("", |(_, path)| path);
+    let order = format!("{}|{}|{}", scene.dir.path().display(), scene.proxy.host(), scene.reference());
+    Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", &format!("{module}::as_another_process")])
+        .env(ORDER, order)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("a process")
+}
+
+fn send(process: &Child, signal: libc::c_int) {
+    let pid = libc::pid_t::try_from(process.id()).expect("a pid");
+    // SAFETY: kill has no memory effects, and the process is ours and not reaped.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+/// Until the transfer is in the middle.
+async fn transferring(scene: &Scene) {
+    for _ in 0..500 {
+        if scene.proxy.weather().blob_bytes > 400_000 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no transfer began");
+}
+
+#[tokio::test]
+async fn processes_that_want_the_same_image_fetch_and_build_it_once() {
+    let scene = scene(2);
+    scene.proxy.weather().blob_rate = Some(4 << 20);
+    let mut others = [another_process(&scene), another_process(&scene)];
+    let store = scene.store();
+    let image = store.ensure(&scene.reference(), &ProgressSink::none()).await.expect("a pull");
+    store.disk(&image, &ProgressSink::none()).await.expect("a disk");
+    for other in &mut others {
+        assert!(other.wait().expect("its end").success());
+    }
+    for layer in &image.layers {
+        assert_eq!(scene.registry.downloads(&layer.digest.to_string()), 1);
+    }
+    let disks = files_below(&scene.dir.path().join("images/disks"));
+    assert_eq!(disks, [format!("{}.erofs", image.manifest_digest.hex())]);
+    assert_tidy(scene.dir.path());
+}
+
+#[tokio::test]
+async fn a_killed_pull_is_gone_on_with() {
+    let scene = scene(1);
+    scene.proxy.weather().blob_rate = Some(2 << 20);
+    let mut other = another_process(&scene);
+    transferring(&scene).await;
+    send(&other, libc::SIGKILL);
+    other.wait().expect("its end");
+    // Nothing counts as stored, and the partial blob can't be taken for a whole one.
+    let store = scene.store();
+    assert_eq!(store.list().await, Ok(Vec::new()));
+    let left = files_below(&scene.dir.path().join("images"));
+    assert!(left.iter().any(|name| name.starts_with("tmp/blob-") && name.ends_with(".partial")), "{left:?}");
+
+    scene.proxy.weather().blob_rate = None;
+    let image = store.pull(&scene.reference(), &ProgressSink::none()).await.expect("a pull");
+    let bytes = scene.proxy.weather().blob_bytes;
+    assert!(bytes < image.size_bytes + 300_000, "{bytes} bytes came for {}", image.size_bytes);
+    store.disk(&image, &ProgressSink::none()).await.expect("a disk of the right content");
+    assert_tidy(scene.dir.path());
+}
+
+#[tokio::test]
+async fn a_process_that_stands_still_is_named() {
+    let scene = scene(1);
+    scene.proxy.weather().blob_rate = Some(1 << 20);
+    let mut other = another_process(&scene);
+    transferring(&scene).await;
+    send(&other, libc::SIGSTOP);
+    let error = scene.store().pull(&scene.reference(), &ProgressSink::none()).await.expect_err("busy");
+    assert!(matches!(error, BoxliteError::Busy(_)), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("process {} (pulling sha256:", other.id())), "{text}");
+    assert!(text.contains(&scene.reference()), "{text}");
+    send(&other, libc::SIGCONT);
+    assert!(other.wait().expect("its end").success());
+    assert_tidy(scene.dir.path());
+}
