@@ -158,6 +158,8 @@ pub(crate) fn settle(spec: &ShimSpec, began: Instant) -> Result<BoxLock, StartEr
     }
     let shim_log = Path::new(files::LOGS).join(files::SHIM_LOG);
     log::open(&shim_log, began).map_err(plumbing("the shim's log"))?;
+    // The console's log is of one run; the one before stays beside it.
+    log::rotate(&Path::new(files::LOGS).join(files::CONSOLE_LOG), 1).map_err(plumbing("the console log"))?;
     exit::put_aside().map_err(plumbing("the exit record"))?;
     pidfile::write().map_err(plumbing("the pid file"))?;
     Ok(lock)

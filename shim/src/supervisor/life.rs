@@ -20,14 +20,14 @@ use crate::engine::process::End;
 
 /// Most of a grace period that is granted when the shim itself stops the box.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
-/// From the end of the grace period to the machine's end: SIGKILL, sync, unmount, reboot.
-const POWER_OFF: Duration = Duration::from_secs(3);
+/// From asking the agent to the machine's end, grace included: what was written must reach the disk.
+const POWER_OFF: Duration = Duration::from_secs(9);
 /// From the agent's last word, or the channel's end, to the machine's end.
 const AFTER_BYE: Duration = Duration::from_secs(2);
 /// What QEMU has for `quit`.
 const QUIT: Duration = Duration::from_millis(700);
-/// How long the agent's last word may be under way when the machine has already ended.
-const LATE_EVENT: Duration = Duration::from_millis(300);
+/// How long bytes may be under way, to us and to the clients, when the machine has already ended.
+const LAST_BYTES: Duration = Duration::from_millis(300);
 
 /// How far the end has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(crate) async fn live(
 ) -> ExitRecord {
     let Started { mut machine, up, listener } = started;
     let Up { events, calls, .. } = up;
-    let gate = Gate::default();
+    let gate = Gate::new();
     let acceptor = tokio::spawn(sock::serve(listener, machine.opener.clone(), gate.clone()));
     let mut life =
         Life { phase: Phase::Running, bye: None, asked: None, forced: false, events: Some(events), gate };
@@ -105,14 +105,19 @@ pub(crate) async fn live(
         }
         if life.must_power_off() {
             let grace = Duration::from_millis(spec.stop_grace_ms).min(LONGEST_GRACE);
-            life.expect_end(grace + POWER_OFF);
+            life.expect_end(POWER_OFF);
             let calls = calls.clone();
             power_off.spawn(async move { calls.power_off(grace).await });
         }
     };
     life.gate.close();
-    life.late_events().await;
     acceptor.abort();
+    life.late_events().await;
+    if !channel_over {
+        let _ = timeout(LAST_BYTES, &mut machine.channel).await;
+    }
+    // A client that reads slowly loses what is left, and can tell by the byte counts.
+    let _ = timeout(LAST_BYTES, life.gate.streams_done()).await;
     let engine = end.unwrap_or_else(|error| {
         log!("the engine's end can't be read: {error}");
         End::Exited(-1)
@@ -191,7 +196,7 @@ impl Life {
     /// The machine has ended; its last bytes may not have been read yet.
     async fn late_events(&mut self) {
         while self.events.is_some() {
-            match timeout(LATE_EVENT, next_event(&mut self.events)).await {
+            match timeout(LAST_BYTES, next_event(&mut self.events)).await {
                 Ok(event) => self.hear(event),
                 Err(_) => return,
             }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use boxlite_proto::channel::MAX_CLIENT_STREAMS;
@@ -18,6 +18,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::{Uid, geteuid};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::channel::Opener;
 use super::log::log;
@@ -32,18 +33,32 @@ const SEND_BUFFER: usize = 1024 * 1024;
 /// Pause after an accept that failed for want of something.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Says whether new clients are let in.
-#[derive(Clone, Default)]
-pub(crate) struct Gate(Arc<AtomicBool>);
+/// Who is in and whether others are let in.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    closed: Arc<AtomicBool>,
+    streams: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+}
 
 impl Gate {
-    /// From now on clients are told that the agent is going.
-    pub(crate) fn close(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    pub(crate) fn new() -> Self {
+        Self {
+            closed: Arc::default(),
+            streams: Arc::new(Semaphore::new(MAX_CLIENT_STREAMS)),
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        }
     }
 
-    fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// From now on clients are told that the agent is going.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns when no client has a stream any more.
+    pub(crate) async fn streams_done(&self) {
+        // It fails only when the semaphore is closed, which nobody does.
+        let _ = self.streams.acquire_many(MAX_CLIENT_STREAMS as u32).await;
     }
 }
 
@@ -71,12 +86,10 @@ pub(crate) fn unlink() {
 
 /// Accepts until dropped.
 pub(crate) async fn serve(listener: UnixListener, opener: Opener, gate: Gate) {
-    let streams = Count::new(MAX_CLIENT_STREAMS);
-    let connections = Count::new(MAX_CONNECTIONS);
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                if let Some(client) = admit(client, &streams, &connections, &gate) {
+                if let Some(client) = admit(client, &gate) {
                     tokio::spawn(client.run(opener.clone()));
                 }
             }
@@ -91,12 +104,12 @@ pub(crate) async fn serve(listener: UnixListener, opener: Opener, gate: Gate) {
 /// A client that was let in.
 struct Client {
     socket: UnixStream,
-    stream: Place,
-    _connection: Place,
+    stream: OwnedSemaphorePermit,
+    _connection: OwnedSemaphorePermit,
 }
 
 /// Lets a client in, or tells it why not. `None`: it is gone.
-fn admit(socket: UnixStream, streams: &Count, connections: &Count, gate: &Gate) -> Option<Client> {
+fn admit(socket: UnixStream, gate: &Gate) -> Option<Client> {
     let peer = Uid::from_raw(socket.peer_cred().ok()?.uid());
     if peer != geteuid() && !peer.is_root() {
         log!("refused a client of user {peer}");
@@ -104,11 +117,12 @@ fn admit(socket: UnixStream, streams: &Count, connections: &Count, gate: &Gate) 
     }
     // A fresh socket has room for one byte; a client that is gone already needs none.
     let answer = |byte| socket.try_write(&[byte]).is_ok();
-    if gate.is_closed() {
+    if gate.closed.load(Ordering::Relaxed) {
         answer(admission::GONE);
         return None;
     }
-    let (Some(connection), Some(stream)) = (connections.take(), streams.take()) else {
+    let place = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned();
+    let (Ok(connection), Ok(stream)) = (place(&gate.connections), place(&gate.streams)) else {
         answer(admission::FULL);
         return None;
     };
@@ -155,31 +169,6 @@ fn half_close(first: &[u8]) -> HalfClose {
     match first {
         [BYTES, which, ..] if *which != Which::Stdin as u8 => HalfClose::MeansNothing,
         _ => HalfClose::IsEof,
-    }
-}
-
-/// A number of places that are taken and given back.
-#[derive(Clone)]
-struct Count(Arc<AtomicUsize>);
-
-impl Count {
-    fn new(places: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(places)))
-    }
-
-    fn take(&self) -> Option<Place> {
-        let left = |left: usize| left.checked_sub(1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()?;
-        Some(Place(Arc::clone(&self.0)))
-    }
-}
-
-/// A taken place; given back when dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -130,7 +130,11 @@ impl Line {
 
     fn disk(&mut self, name: &str, disk: &Disk<'_>) {
         self.option("-blockdev", disk.node(name));
-        self.option("-device", format!("virtio-blk-device,drive={name},serial={name}"));
+        // Errors are the guest's to see: QEMU's own choice, to pause the machine on a full disk, would look like a hang.
+        self.option(
+            "-device",
+            format!("virtio-blk-device,drive={name},serial={name},werror=report,rerror=report"),
+        );
     }
 }
 

@@ -4,11 +4,10 @@ use crate::engine::process::End;
 use crate::supervisor::failure::{Shortage, StartError};
 
 /// What QEMU or the C library says when something has run out, and what that was.
-const SHORTAGES: [(&str, Shortage); 7] = [
+const SHORTAGES: [(&str, Shortage); 6] = [
     ("cannot set up guest memory", Shortage::Memory),
     ("Cannot allocate memory", Shortage::Memory),
     ("cannot allocate memory", Shortage::Memory),
-    ("at most 2047 MB RAM", Shortage::Memory),
     ("No space left on device", Shortage::Disk),
     ("Disk quota exceeded", Shortage::Disk),
     ("Too many open files", Shortage::Descriptors),

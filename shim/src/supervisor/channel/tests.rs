@@ -23,7 +23,7 @@ fn start_with(agent: Agent) -> (Opener, JoinHandle<ConnectionError>) {
         let mut kept = Vec::new();
         while let Some(Ok(mut stream)) = poll_fn(|cx| connection.poll_next_inbound(cx)).await {
             if agent == Agent::Acknowledges {
-                stream.write(&[]).await.unwrap();
+                assert_eq!(stream.write(&[]).await.unwrap(), 0);
             }
             kept.push(stream);
         }

@@ -23,7 +23,7 @@ impl Served {
         let theirs =
             tokio_util::compat::TokioAsyncReadCompatExt::compat(UnixStream::from_std(theirs).unwrap());
         let agent = yamux::Connection::new(theirs, channel::config(), yamux::Mode::Server);
-        let gate = Gate::default();
+        let gate = Gate::new();
         let listener = listen_at(&dir.join("s")).unwrap();
         tokio::spawn(serve(listener, opener, gate.clone()));
         Self { dir, gate, _agent: agent }
@@ -70,6 +70,15 @@ async fn places_run_out_and_come_back() {
         }
     };
     timeout(Duration::from_secs(5), again).await.expect("a freed place is not given out again");
+}
+
+#[tokio::test]
+async fn the_last_stream_is_waited_for() {
+    let served = Served::new("done");
+    let (client, _) = served.connect().await;
+    assert!(timeout(Duration::from_millis(50), served.gate.streams_done()).await.is_err());
+    drop(client);
+    timeout(Duration::from_secs(5), served.gate.streams_done()).await.expect("nobody has a stream");
 }
 
 #[tokio::test]
