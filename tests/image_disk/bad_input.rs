@@ -62,6 +62,14 @@ fn entries_that_cannot_be_are_refused_by_name() {
 }
 
 #[test]
+fn symlinks_cannot_make_a_tree_deeper_than_paths_can() {
+    let deep = "d/".repeat(2000);
+    let items = [Item::dir(&deep), Item::symlink("s", &deep), Item::file(format!("s/{deep}x"), "")];
+    let text = refused(&TarBuilder::archive(&items));
+    assert!(text.contains("more than 2048 directories deep"), "{text}");
+}
+
+#[test]
 fn an_absolute_path_is_taken_from_the_images_root() {
     let mut bench = Bench::new();
     bench.items(&[Item::file("/abs/file", "inside")]);

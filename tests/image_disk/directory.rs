@@ -3,7 +3,9 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use boxlite::BoxliteError;
 use boxlite::disk::layers::{BuildLimits, BuildReport, build_directory_disk};
@@ -84,14 +86,14 @@ fn what_cannot_be_read_is_named_and_nothing_is_left() {
         assert!(error.to_string().contains(&missing.display().to_string()), "{error}");
         assert!(!disk.exists());
     }
-    // Root reads everything, so this part needs a user.
     if nix::unistd::geteuid().is_root() {
-        return;
+        // Root reads everything: the rest is for a user.
+        return again_as_nobody("directory::what_cannot_be_read_is_named_and_nothing_is_left");
     }
     let root = temp.path().join("root");
     fs::create_dir(&root).expect("creating");
     fs::write(root.join("secret"), "").expect("writing");
-    fs::set_permissions(root.join("secret"), PermissionsExt::from_mode(0)).expect("changing");
+    fs::set_permissions(root.join("secret"), PermissionsExt::from_mode(0o000)).expect("changing");
     let error = try_build(&root, &disk).expect_err("unreadable");
     assert!(error.to_string().contains("`secret`"), "{error}");
     assert_eq!(error.os_errno(), Some(13));
@@ -106,4 +108,17 @@ fn a_disk_that_cannot_be_written_is_a_storage_error() {
     let error = try_build(temp.path(), Path::new("/dev/null")).expect_err("no file");
     assert!(error.to_string().contains("not a regular file"), "{error}");
     assert!(Path::new("/dev/null").exists());
+}
+
+/// Runs one test of this program as a user without privileges, from a place that such a user can reach.
+fn again_as_nobody(test: &str) {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(temp.path(), PermissionsExt::from_mode(0o777)).expect("changing");
+    let program = temp.path().join("tests");
+    fs::copy(std::env::current_exe().expect("this program"), &program).expect("copying");
+    let mut command = Command::new(&program);
+    command.args(["--exact", test]).env("TMPDIR", temp.path()).current_dir("/").uid(65_534).gid(65_534);
+    let output = command.output().expect("running this program again");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && words.contains("1 passed"), "{words}");
 }

@@ -1,6 +1,7 @@
 //! What an image may cost: bombs stop at their limit, sizes that are large but honest do not.
 
 use std::ops::ControlFlow;
+use std::process::Command;
 
 use boxlite::BoxliteError;
 use boxlite::disk::layers::{BuildLimits, LayerCompression, LayerSource, build_image_disk};
@@ -137,6 +138,37 @@ fn an_image_larger_than_the_fixed_size_has_the_next_power_of_two() {
     assert_eq!(report.disk_bytes, 16 << 30);
     assert_eq!(std::fs::metadata(bench.disk()).expect("metadata").len(), 16 << 30);
     assert!(erofs_reader::open(&bench.disk()).is_ok());
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing() {
+    // A small file system takes a mount, and that takes root.
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: a full disk is not tried");
+        return;
+    }
+    let mut bench = Bench::new();
+    bench.items(&[Item::file("f", vec![1; 4 << 20])]);
+    let layer = LayerSource {
+        path: bench.disk().with_file_name("layer-0"),
+        compression: LayerCompression::None,
+        diff_id: None,
+        label: "layer-0".into(),
+    };
+    let small = tempfile::tempdir().expect("a temporary directory");
+    let mount = |program: &str, args: &[&str]| {
+        let status = Command::new(program).args(args).arg(small.path()).status().expect("mounting");
+        assert!(status.success(), "{program}: {status}");
+    };
+    mount("mount", &["-t", "tmpfs", "-o", "size=1m", "small"]);
+    let disk = small.path().join("disk");
+    let built =
+        build_image_disk(&[layer], &disk, &BuildLimits::default(), &mut |_| ControlFlow::Continue(()));
+    let left = disk.exists();
+    mount("umount", &[]);
+    assert!(matches!(&built, Err(BoxliteError::ResourceExhausted(_))), "{built:?}");
+    assert_eq!(built.err().and_then(|error| error.os_errno()), Some(28));
+    assert!(!left);
 }
 
 fn peak_rss_mb() -> u64 {

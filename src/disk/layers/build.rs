@@ -10,7 +10,7 @@ use super::error::LayerError;
 use super::inodes::{Inodes, Skipped};
 use super::journal::{DirectoryId, Journal};
 use super::path;
-use super::progress::Meter;
+use super::progress::{Meter, TICK_ENTRIES};
 use super::shadow::Shadow;
 use super::source::{Feed, LayerBytes};
 use super::tar::{Kind, TarReader};
@@ -45,10 +45,7 @@ pub(super) fn build(
     })?;
     let mut tree = Tree::new(IMPLIED);
     while let Some((journal, layer)) = journals.pop() {
-        tree.next_layer();
-        let applied =
-            journal.replay(|record| tree.apply(record, IMPLIED).map_err(|problem| problem.at(record.path)));
-        applied.and_then(|()| build.meter.tell()).map_err(|error| (error, layer.label.clone()))?;
+        build.apply(&mut tree, &journal).map_err(|error| (error, layer.label.clone()))?;
     }
     tree.count_links(&mut build.inodes);
     build.read_missing(layers, &read)?;
@@ -114,6 +111,19 @@ impl<'w, 'p> Build<'w, 'p> {
         verify(tar, layer)?;
         self.shadow.next_layer();
         Ok(journal)
+    }
+
+    /// Makes the tree what it is with one more layer.
+    fn apply(&mut self, tree: &mut Tree, journal: &Journal) -> Result<(), LayerError> {
+        let mut applied = 0_u64;
+        tree.next_layer();
+        journal.replay(|record| {
+            applied += 1;
+            if applied.is_multiple_of(TICK_ENTRIES) {
+                self.meter.tell()?;
+            }
+            tree.apply(record, IMPLIED).map_err(|problem| problem.at(record.path))
+        })
     }
 
     /// Reads layers again for files that are needed after all.

@@ -10,7 +10,7 @@ use super::{Progress, ProgressFn};
 /// Bytes between two calls of the progress function.
 pub(super) const TICK_BYTES: u64 = 4 << 20;
 /// Entries between two calls of the progress function.
-const TICK_ENTRIES: u64 = 1024;
+pub(super) const TICK_ENTRIES: u64 = 1024;
 
 pub(super) struct Meter<'w, 'p> {
     progress: &'w mut ProgressFn<'p>,

@@ -86,3 +86,42 @@ fn step(state: u64, byte: u8) -> u64 {
 fn hash(path: &[u8]) -> u64 {
     path.iter().fold(SEED, |state, byte| step(state, *byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn under(path: &str, cover: Cover) -> Shadow {
+        let mut shadow = Shadow::default();
+        shadow.cover(path.as_bytes(), cover);
+        assert!(!shadow.hides(path.as_bytes()), "a layer hides nothing of its own");
+        shadow.next_layer();
+        shadow
+    }
+
+    #[test]
+    fn upper_layers_hide_names_and_what_is_below_them() {
+        for (cover, itself, below) in [
+            (Cover::Directory, true, false),
+            (Cover::Other, true, true),
+            (Cover::Whiteout, true, true),
+            (Cover::Opaque, false, true),
+        ] {
+            let shadow = under("a/b", cover);
+            assert_eq!(shadow.hides(b"a/b"), itself, "{cover:?}");
+            assert_eq!(shadow.hides(b"a/b/c/d"), below, "{cover:?}");
+            for other in [&b"a"[..], b"a/bc", b"a/c", b"b"] {
+                assert!(!shadow.hides(other), "{cover:?} {}", other.escape_ascii());
+            }
+        }
+        assert!(under("", Cover::Opaque).hides(b"any/thing"));
+    }
+
+    #[test]
+    fn what_a_hard_link_needs_is_not_hidden() {
+        let mut shadow = under("a", Cover::Whiteout);
+        shadow.want(b"a/b");
+        assert!(!shadow.hides(b"a/b"));
+        assert!(shadow.hides(b"a/c"));
+    }
+}

@@ -17,6 +17,9 @@ use nix::unistd::{Whence, lseek};
 use super::super::error::EntryProblem;
 use crate::disk::erofs::{DeviceNumber, Special};
 
+/// Full names of extended attributes and their values.
+pub(super) type XattrList = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What a name of the host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostKind {
@@ -127,7 +130,7 @@ impl Host {
     }
 
     /// The extended attributes that this process may see, sorted by name.
-    pub(super) fn xattrs(&self, found: &Found) -> Result<Vec<(Vec<u8>, Vec<u8>)>, EntryProblem> {
+    pub(super) fn xattrs(&self, found: &Found) -> Result<XattrList, EntryProblem> {
         let of = |error| EntryProblem::Host { action: "read an attribute of", error };
         let path = CString::new(own_path(&found.handle)).map_err(|error| of(error.into()))?;
         let names = sized(|buffer| list_xattrs(&path, buffer)).map_err(of)?;
