@@ -21,7 +21,7 @@ use crate::engine::process::End;
 /// Most of a grace period that is granted when the shim itself stops the box.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
 /// From asking the agent to the machine's end, grace included: what was written must reach the disk.
-const POWER_OFF: Duration = Duration::from_secs(9);
+const POWER_OFF: Duration = Duration::from_millis(8500);
 /// From the agent's last word, or the channel's end, to the machine's end.
 const AFTER_BYE: Duration = Duration::from_secs(2);
 /// What QEMU has for `quit`.
@@ -83,22 +83,19 @@ pub(crate) async fn live(
             }
             gone = owner.gone(), if watch_owner => {
                 watch_owner = false;
-                match gone {
-                    Ok(()) => life.ask(StopReason::OwnerGone),
-                    Err(error) => {
-                        log!("the owner can't be watched: {error}");
-                        life.ask(StopReason::OwnerGone);
-                    }
+                if let Err(error) = gone {
+                    log!("the owner can't be watched: {error}");
                 }
+                life.ask(StopReason::OwnerGone);
             }
             name = signals.next() => {
                 log!("got {name}");
                 life.ask(StopReason::Signal(name));
             }
             Some(answer) = power_off.join_next() => {
+                // It may be ending already because somebody else asked: only time tells.
                 if !matches!(answer, Ok(Ok(()))) {
                     log!("the agent did not take power-off: {answer:?}");
-                    life.escalate(&mut machine).await;
                 }
             }
             () = life.phase.deadline() => life.escalate(&mut machine).await,

@@ -64,7 +64,7 @@ enum Down {
         packet: yamux::Packet,
         from: usize,
     },
-    /// Nobody reads any more, but the agent knows only of the end of its input.
+    /// Nobody reads any more, but the agent still takes input.
     Discarding,
 }
 
@@ -170,11 +170,17 @@ impl<'a> Relay<'a> {
                         self.down = Down::Reading;
                         continue;
                     }
-                    match ready!(poll_try(cx, Direction::Write, self.client, |client| client.try_write(rest)))
-                    {
+                    let written =
+                        ready!(poll_try(cx, Direction::Write, self.client, |client| client.try_write(rest)));
+                    match written {
                         Ok(written) => *from += written,
-                        Err(_) if matches!(self.up, Up::Closed) => self.down = Down::Discarding,
-                        Err(_) => return Poll::Ready(Ending::ClientGone),
+                        // The agent must learn at once that nobody reads, once it has what the client last wrote.
+                        Err(_) if self.half_close == HalfClose::MeansNothing => {
+                            let _ = self.poll_up(cx);
+                            return Poll::Ready(Ending::ClientGone);
+                        }
+                        // The input counts; the other direction finds its end.
+                        Err(_) => self.down = Down::Discarding,
                     }
                 }
                 Down::Discarding => match ready!(Pin::new(&mut self.stream).poll_next(cx)) {

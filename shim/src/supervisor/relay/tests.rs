@@ -165,6 +165,24 @@ async fn a_reader_that_dies_unblocks_the_agent() {
 }
 
 #[tokio::test]
+async fn input_is_whole_though_its_sender_does_not_read() {
+    const LENGTH: usize = 2_000_000;
+    let mut case = case(HalfClose::IsEof, b"C").await;
+    case.client.shutdown(std::net::Shutdown::Read).unwrap();
+    case.stream.write_all(b"nobody reads this").await.unwrap();
+    let mut sender = case.client;
+    let sending = client(move || sender.write_all(&vec![7; LENGTH]));
+    let receiving = async {
+        let mut input = Vec::new();
+        within(case.stream.read_to_end(&mut input)).await.unwrap();
+        input.len()
+    };
+    let (sent, received) = tokio::join!(sending, receiving);
+    sent.unwrap();
+    assert_eq!(received, 1 + LENGTH);
+}
+
+#[tokio::test]
 async fn the_agents_reset_is_eof_and_epipe() {
     let case = case(HalfClose::IsEof, b"B").await;
     drop(case.stream);
