@@ -142,14 +142,4 @@ fn wall_clock_ns() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn machine_ids_are_stable_and_differ() {
-        assert_eq!(machine_id("a"), machine_id("a"));
-        assert_ne!(machine_id("a"), machine_id("b"));
-        assert_eq!(machine_id("a").len(), 16);
-        assert_eq!(machine_id("a")[6] >> 4, 4);
-    }
-}
+mod tests;

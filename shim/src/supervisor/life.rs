@@ -207,3 +207,45 @@ async fn next_event(events: &mut Option<Events>) -> Option<Event> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life() -> Life {
+        Life { phase: Phase::Running, bye: None, asked: None, forced: false, events: None, gate: Gate::new() }
+    }
+
+    #[test]
+    fn a_running_box_is_powered_off_once() {
+        let mut life = life();
+        assert!(!life.must_power_off());
+        life.ask(StopReason::OwnerGone);
+        life.ask(StopReason::Signal("SIGTERM"));
+        assert!(life.must_power_off());
+        assert_eq!(life.asked, Some(StopReason::OwnerGone), "the first reason counts");
+        life.expect_end(POWER_OFF);
+        assert!(!life.must_power_off());
+    }
+
+    #[test]
+    fn the_last_word_shortens_the_wait_and_nothing_lengthens_it() {
+        let mut life = life();
+        life.expect_end(POWER_OFF);
+        let Phase::Ending { until: first } = life.phase else { panic!("{:?}", life.phase) };
+        life.hear(Some(Event::Bye(ByeReason::PowerOff)));
+        let Phase::Ending { until: second } = life.phase else { panic!("{:?}", life.phase) };
+        assert!(second < first);
+        life.expect_end(POWER_OFF);
+        assert_eq!(life.phase, Phase::Ending { until: second });
+        life.phase = Phase::Killed;
+        life.expect_end(POWER_OFF);
+        assert_eq!(life.phase, Phase::Killed);
+    }
+
+    #[test]
+    fn a_stop_fits_into_ten_seconds() {
+        assert!(POWER_OFF + QUIT + 2 * LAST_BYTES < Duration::from_secs(10));
+        assert!(LONGEST_GRACE < POWER_OFF);
+    }
+}
