@@ -101,11 +101,13 @@ fn hard_links_share_an_inode_within_and_across_layers() {
 
 #[test]
 fn a_hard_link_keeps_a_file_whose_own_name_an_upper_layer_hides() {
-    let bottom = [Item::file("a", "kept"), Item::file("z", "gone")];
-    let middle = [Item::hard_link("b", "a"), Item::hard_link("y", "z")];
-    let top = [Item::whiteout("a"), Item::file("z", "new"), Item::whiteout("y")];
+    let bottom = [Item::file("a", "kept"), Item::file("d/in", "kept too"), Item::file("z", "gone")];
+    let middle = [Item::hard_link("b", "a"), Item::hard_link("out", "d/in"), Item::hard_link("y", "z")];
+    let top = [Item::whiteout("a"), Item::whiteout("d"), Item::file("z", "new"), Item::whiteout("y")];
     let built = build(&[&bottom, &middle, &top]);
-    assert_eq!(built.paths(), ["b", "z"]);
+    assert_eq!(built.paths(), ["b", "out", "z"]);
+    assert_eq!(built.text("out"), "kept too");
+    assert_eq!(built.report.layers_reread, 0, "what links lead to was known in time");
     assert_eq!(built.text("b"), "kept");
     assert_eq!(built.get("b").links, 1);
     assert_eq!(built.text("z"), "new");

@@ -4,7 +4,7 @@
 
 use super::format::{BLOCK, DataLayout, FileType, INODE, Nid};
 use super::output::ROOT_OFFSET;
-use super::{Attributes, ErofsError, Writer, fits_inline};
+use super::{Attributes, ErofsError, NewInode, Writer, fits_inline};
 
 const DIRENT: usize = 12;
 
@@ -85,7 +85,9 @@ impl Writer<'_> {
         })?;
         let start = super::output::block_address(first)?;
         let layout = if inline > 0 { DataLayout::Inline { start } } else { DataLayout::Plain { start } };
-        self.put(placement.nid, FileType::Directory, attributes, layout, placement.size, links, &tail)
+        let file_type = FileType::Directory;
+        let size = placement.size;
+        self.put(placement.nid, &NewInode { file_type, attributes, layout, size, links, behind: &tail })
     }
 }
 

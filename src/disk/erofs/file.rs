@@ -3,8 +3,8 @@
 //! Owns the choice of data layout (plain, inline tail, block map with holes); never holds more of a file than one
 //! block and its block map (at most 64 KiB).
 
-use super::format::{BLOCK, BLOCK_BITS, BLOCK_U64, DataLayout, FileType, INODE, NULL_BLOCK};
-use super::{Attributes, ErofsError, MAX_FILE_SIZE, Nid, Writer, fits_inline};
+use super::format::{BLOCK, BLOCK_BITS, BLOCK_U64, DataLayout, FileType, NULL_BLOCK};
+use super::{Attributes, ErofsError, MAX_FILE_SIZE, NewInode, Nid, Writer, fits_inline};
 
 /// Files below this size are stored as they are: no hole in them is worth a block map.
 const MIN_CHUNK: u64 = 64 * 1024;
@@ -122,29 +122,27 @@ impl Writer<'_> {
     }
 
     /// Ends the file and places its inode.
-    pub(crate) fn close_file(&mut self, file: OpenFile, attributes: &Attributes) -> Result<Nid, ErofsError> {
-        if let Holes::Sought(mut chunks) = file.holes {
-            if chunks.filled > 0 {
-                chunks.finish_chunk(file.start);
-            }
-            if let Some(map) = chunks.map {
+    pub(crate) fn close_file(
+        &mut self,
+        mut file: OpenFile,
+        attributes: &Attributes,
+    ) -> Result<Nid, ErofsError> {
+        let (layout, behind) = match block_map(&mut file) {
+            Some((bits, map)) => {
                 self.out.pad()?;
                 self.chunked = true;
-                let map: Vec<u8> = map.iter().flat_map(|block| block.to_le_bytes()).collect();
-                let layout = DataLayout::Chunked { bits: chunks.bits };
-                return self.place(FileType::Regular, attributes, layout, file.size, 1, &map);
+                (DataLayout::Chunked { bits }, map)
             }
-        }
-        let tail = (file.size % BLOCK_U64) as usize;
-        if !fits_inline(attributes, tail) {
-            self.out.pad()?;
-            let layout = DataLayout::Plain { start: file.start };
-            return self.place(FileType::Regular, attributes, layout, file.size, 1, &[]);
-        }
-        let tail = self.out.take_tail();
-        debug_assert!(tail.len() + INODE <= BLOCK, "the tail was measured");
-        let layout = DataLayout::Inline { start: file.start };
-        self.place(FileType::Regular, attributes, layout, file.size, 1, &tail)
+            None if fits_inline(attributes, (file.size % BLOCK_U64) as usize) => {
+                (DataLayout::Inline { start: file.start }, self.out.take_tail())
+            }
+            None => {
+                self.out.pad()?;
+                (DataLayout::Plain { start: file.start }, Vec::new())
+            }
+        };
+        let file_type = FileType::Regular;
+        self.place(&NewInode { file_type, attributes, layout, size: file.size, links: 1, behind: &behind })
     }
 
     /// Writes the zeros that the current chunk began with, if it has not got data yet.
@@ -162,6 +160,16 @@ impl Writer<'_> {
             chunks.finish_chunk(start);
         }
     }
+}
+
+/// The encoded block map of a finished file and log2 of its chunks' size, if it has holes.
+fn block_map(file: &mut OpenFile) -> Option<(u8, Vec<u8>)> {
+    let Holes::Sought(chunks) = &mut file.holes else { return None };
+    if chunks.filled > 0 {
+        chunks.finish_chunk(file.start);
+    }
+    let map = chunks.map.take()?;
+    Some((chunks.bits, map.iter().flat_map(|block| block.to_le_bytes()).collect()))
 }
 
 fn all_zero(data: &[u8]) -> bool {

@@ -116,8 +116,14 @@ impl<'a> Writer<'a> {
             self.out.pad()?;
             DataLayout::Plain { start }
         };
-        let inline = if matches!(layout, DataLayout::Inline { .. }) { target } else { &[] };
-        self.place(FileType::Symlink, attributes, layout, target.len() as u64, 1, inline)
+        self.place(&NewInode {
+            file_type: FileType::Symlink,
+            attributes,
+            layout,
+            size: target.len() as u64,
+            links: 1,
+            behind: if matches!(layout, DataLayout::Inline { .. }) { target } else { &[] },
+        })
     }
 
     /// Adds a device node, FIFO or socket.
@@ -128,7 +134,14 @@ impl<'a> Writer<'a> {
             }
             Special::Fifo | Special::Socket => 0,
         };
-        self.place(special.file_type(), attributes, DataLayout::Device(device), 0, 1, &[])
+        self.place(&NewInode {
+            file_type: special.file_type(),
+            attributes,
+            layout: DataLayout::Device(device),
+            size: 0,
+            links: 1,
+            behind: &[],
+        })
     }
 
     /// Sets the number of names of an inode that was placed with one.
@@ -169,49 +182,32 @@ impl<'a> Writer<'a> {
         self.digest.update(bytes);
     }
 
-    /// Finds a place for an inode with its xattrs and what follows them, and puts it there.
-    fn place(
-        &mut self,
-        file_type: FileType,
-        attributes: &Attributes,
-        layout: DataLayout,
-        size: u64,
-        links: u32,
-        behind: &[u8],
-    ) -> Result<Nid, ErofsError> {
-        let length = INODE + attributes.xattrs.bytes().len() + behind.len();
+    /// Finds a place for an inode with all that stands behind it, and puts it there.
+    fn place(&mut self, inode: &NewInode<'_>) -> Result<Nid, ErofsError> {
+        let length = INODE + inode.attributes.xattrs.bytes().len() + inode.behind.len();
         let nid = Nid::at(self.out.allocate_metadata(length)?);
-        self.put(nid, file_type, attributes, layout, size, links, behind)?;
+        self.put(nid, inode)?;
         Ok(nid)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one inode, each of its own type")]
-    fn put(
-        &mut self,
-        nid: Nid,
-        file_type: FileType,
-        attributes: &Attributes,
-        layout: DataLayout,
-        size: u64,
-        links: u32,
-        behind: &[u8],
-    ) -> Result<(), ErofsError> {
+    fn put(&mut self, nid: Nid, inode: &NewInode<'_>) -> Result<(), ErofsError> {
+        let attributes = inode.attributes;
         self.inodes = self.inodes.wrapping_add(1);
         let raw = RawInode {
-            layout,
+            layout: inode.layout,
             xattr_bytes: attributes.xattrs.bytes().len(),
-            mode: file_type.mode_bits() | attributes.mode,
-            size,
+            mode: inode.file_type.mode_bits() | attributes.mode,
+            size: inode.size,
             number: self.inodes,
             uid: attributes.uid,
             gid: attributes.gid,
             mtime: attributes.mtime,
-            links,
+            links: inode.links,
         };
         self.scratch.clear();
         self.scratch.extend_from_slice(&raw.encode());
         self.scratch.extend_from_slice(attributes.xattrs.bytes());
-        self.scratch.extend_from_slice(behind);
+        self.scratch.extend_from_slice(inode.behind);
         self.digest.update(nid.get().to_le_bytes());
         self.digest.update(&self.scratch);
         if nid.offset() == ROOT_OFFSET {
@@ -221,6 +217,17 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
+}
+
+/// An inode to be placed.
+struct NewInode<'a> {
+    file_type: FileType,
+    attributes: &'a Attributes,
+    layout: DataLayout,
+    size: u64,
+    links: u32,
+    /// Inline data or block map, behind the attributes.
+    behind: &'a [u8],
 }
 
 /// Whether `tail` bytes of data can stand behind the inode in one block.

@@ -81,7 +81,7 @@ pub struct LayerSource {
 pub struct BuildLimits {
     /// Uncompressed bytes of a layer, and bytes that it may take on the disk.
     pub max_layer_bytes: u64,
-    /// Entries of all layers together; each costs some 100 bytes of memory.
+    /// Entries of all layers together; each costs some 200 bytes of memory.
     pub max_entries: u64,
 }
 

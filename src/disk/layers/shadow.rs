@@ -61,14 +61,16 @@ impl Shadow {
         if self.covers.is_empty() {
             return false;
         }
+        let mut hidden = false;
         let mut state = SEED;
-        let above = path.iter().any(|byte| {
-            let ancestor_ends = *byte == b'/' || state == SEED;
-            let hidden = ancestor_ends && self.has(state, OTHER | WHITEOUT | OPAQUE);
+        for (at, byte) in path.iter().enumerate() {
+            // So far an ancestor's path, the root's at first.
+            if *byte == b'/' || at == 0 {
+                hidden |= self.has(state, OTHER | WHITEOUT | OPAQUE);
+            }
             state = step(state, *byte);
-            hidden
-        });
-        (above || self.has(state, DIRECTORY | OTHER | WHITEOUT)) && !self.wanted.contains(&state)
+        }
+        (hidden || self.has(state, DIRECTORY | OTHER | WHITEOUT)) && !self.wanted.contains(&state)
     }
 
     fn has(&self, path: u64, bits: u8) -> bool {

@@ -5,6 +5,7 @@
 //! symlinks inside the image's root, the last name never is (as `umoci unpack` does on a real file system). Holds names
 //! and indices only, no attributes, no data. Nothing recurses: depth is bounded by [`MAX_DEPTH`], not by the stack.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::error::EntryProblem;
@@ -37,9 +38,17 @@ pub(super) type Children = BTreeMap<Box<[u8]>, NodeId>;
 /// What a name leads to.
 #[derive(Debug)]
 pub(super) enum Node {
-    Directory(Directory),
-    Leaf { inode: InodeId, layer: u32 },
-    Symlink { inode: InodeId, layer: u32, target: Box<[u8]> },
+    /// Boxed: most nodes are no directories, and there may be millions.
+    Directory(Box<Directory>),
+    Leaf {
+        inode: InodeId,
+        layer: u32,
+    },
+    Symlink {
+        inode: InodeId,
+        layer: u32,
+        target: Box<[u8]>,
+    },
 }
 
 #[derive(Debug)]
@@ -58,7 +67,7 @@ pub(super) struct Directory {
 struct Resolved<'p> {
     directory: NodeId,
     /// Directories below it that do not exist yet.
-    missing: Vec<std::borrow::Cow<'p, [u8]>>,
+    missing: Vec<Cow<'p, [u8]>>,
 }
 
 pub(super) struct Tree {
@@ -78,7 +87,7 @@ impl Tree {
             layer: 0,
             opaque: None,
         };
-        Self { nodes: vec![Node::Directory(root)], layer: 0, steps: 0 }
+        Self { nodes: vec![Node::Directory(Box::new(root))], layer: 0, steps: 0 }
     }
 
     pub(super) fn node(&self, id: NodeId) -> &Node {
@@ -161,14 +170,14 @@ impl Tree {
     }
 
     /// Puts a directory under a name; one that is there keeps its content.
-    pub(super) fn put_directory(
+    fn put_directory(
         &mut self,
         parent: NodeId,
         name: &[u8],
         attributes: DirectoryId,
     ) -> Result<(), EntryProblem> {
+        let layer = self.layer;
         if let Some(id) = self.child(parent, name)
-            && let layer = self.layer
             && let Some(directory) = self.directory_mut(id)
         {
             directory.attributes = attributes;
@@ -178,6 +187,7 @@ impl Tree {
         self.new_directory(parent, name, attributes).map(drop)
     }
 
+    /// Makes a directory under a name that has none.
     pub(super) fn new_directory(
         &mut self,
         parent: NodeId,
@@ -193,7 +203,7 @@ impl Tree {
         Ok(self.put(
             parent,
             name,
-            Node::Directory(Directory { children, attributes, parent, depth, layer, opaque: None }),
+            Node::Directory(Box::new(Directory { children, attributes, parent, depth, layer, opaque: None })),
         ))
     }
 
@@ -306,7 +316,6 @@ impl Tree {
 
     /// Follows a path through symlinks; `..` in their targets stops at the root.
     fn resolve<'p>(&mut self, path: &'p [u8]) -> Result<Resolved<'p>, EntryProblem> {
-        use std::borrow::Cow;
         let mut directory = ROOT;
         let mut missing: Vec<Cow<'p, [u8]>> = Vec::new();
         let mut symlinks = 0;
