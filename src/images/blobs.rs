@@ -191,6 +191,11 @@ impl PartialBlob {
         })
     }
 
+    /// Gives up without a trace.
+    pub(super) fn delete(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+
     fn discard(&self, reason: String) -> BoxliteError {
         let _ = std::fs::remove_file(&self.path);
         BoxliteError::Image(

@@ -63,8 +63,12 @@ pub(super) async fn blocking<T: Send + 'static>(
         Err(error) if error.is_panic() => {
             Err(BoxliteError::Internal(Detail::new("a worker thread of the image store panicked")))
         }
-        Err(_) => Err(BoxliteError::Stopped(Detail::new("the runtime was shut down"))),
+        Err(_) => Err(stopped()),
     }
+}
+
+fn stopped() -> BoxliteError {
+    BoxliteError::Stopped(Detail::new("the runtime was shut down"))
 }
 
 /// A flag that is raised when its owner goes: how blocking work learns that nobody waits for it.
@@ -122,6 +126,9 @@ impl Fetcher {
             report.done();
             return Ok(());
         }
+        // Before the lock: who holds a lock is to get on with it. One bound for all pulls, as each transfer has a
+        // blocking thread while it runs.
+        let _permit = self.store.transfers.acquire().await.map_err(|_| stopped())?;
         let operation = format!("pulling {} of {}", blob.digest, self.reference);
         let guard = self.store.locks.acquire(&format!("blob-{}", blob.digest.hex()), &operation).await?;
         if self.store.blobs.has(&blob) {
@@ -152,14 +159,21 @@ impl Fetcher {
             let mut member = image.open(&blob.digest)?;
             let mut partial = blobs.begin(blob)?;
             partial.restart()?;
-            partial.copy_from(&mut member.reader, &mut |done| {
+            let copied = partial.copy_from(&mut member.reader, &mut |done| {
                 report.at(done);
                 if abandoned.load(Ordering::Relaxed) {
                     return Err(BoxliteError::Cancelled(Detail::new("the import was cancelled")));
                 }
                 Ok(())
-            })?;
-            partial.commit()
+            });
+            match copied {
+                Ok(()) => partial.commit(),
+                // A copy is quick to make again: nothing to go on with is kept.
+                Err(error) => {
+                    partial.delete();
+                    Err(error)
+                }
+            }
         };
         blocking(work).await
     }

@@ -295,7 +295,16 @@ async fn commit(
             return Ok(None);
         }
         store.blobs.store_document(&json)?;
-        store.refs.write(&record)?;
+        let known = store.refs.read(&record.reference);
+        let unchanged =
+            known.filter(|known| (known.manifest, &known.stamp) == (record.manifest, &record.stamp));
+        let record = match unchanged {
+            Some(known) => known,
+            None => {
+                store.refs.write(&record)?;
+                record
+            }
+        };
         Ok(store.load(&record))
     })
     .await

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::blobs::{Blobs, remove_if_there, write_file};
 use super::config::ImageConfig;
@@ -44,6 +45,8 @@ pub(super) struct Inner {
     pub locks: Locks,
     pub registries: Vec<ImageRegistry>,
     pub limits: ImageLimits,
+    /// Bounds the transfers of all pulls together.
+    pub transfers: Semaphore,
     pub pulls: Flights<StoredImage>,
     pub builds: Flights<ImageDisk>,
 }
@@ -111,12 +114,7 @@ impl Inner {
         reference: &str,
         registries: &[ImageRegistry],
     ) -> BoxliteResult<Option<(Record, StoredImage)>> {
-        if reference.starts_with("sha256:") {
-            let wanted = Digest::parse(reference).map_err(|error| {
-                BoxliteError::InvalidArgument(
-                    Detail::new(format!("`{reference}`: {error}")).subject(reference),
-                )
-            })?;
+        if let Ok(wanted) = Digest::parse(reference) {
             let stored =
                 self.refs.list()?.into_iter().filter_map(|record| Some((self.load(&record)?, record)));
             let mut fitting = stored
@@ -228,6 +226,7 @@ impl ImageStore {
             refs: Refs::new(images_dir.join("refs"), tmp),
             locks: Locks::open(images_dir.join("locks"), limits.lock_patience)?,
             registries,
+            transfers: Semaphore::new(limits.parallel_layers.max(1)),
             limits,
             pulls: Flights::default(),
             builds: Flights::default(),

@@ -25,7 +25,9 @@ async fn many_callers_share_one_run_and_all_hear_of_it() {
     let waiters = (0..8).map(|_| {
         let (flights, runs, heard) = (&flights, Arc::clone(&runs), Arc::clone(&heard));
         async move {
-            let sink = ProgressSink::new(move |_| drop(heard.fetch_add(1, Ordering::SeqCst)));
+            let sink = ProgressSink::new(move |_| {
+                heard.fetch_add(1, Ordering::SeqCst);
+            });
             let work = |sinks: FlightSinks| async move {
                 runs.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(30)).await;
@@ -71,4 +73,12 @@ async fn a_caller_leaves_and_the_others_go_on_until_the_last_one_leaves() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(ended.load(Ordering::SeqCst), before + 1);
     assert_eq!(finished.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_work_is_an_error_of_its_waiters() {
+    let flights = Flights::<u32>::default();
+    let result = flights.join("key", &ProgressSink::none(), |_| async { panic!("in the work") }).await;
+    assert!(matches!(result, Err(BoxliteError::Internal(_))), "{result:?}");
+    assert_eq!(flights.join("key", &ProgressSink::none(), |_| async { Ok(7) }).await, Ok(7));
 }

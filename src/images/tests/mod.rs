@@ -1,6 +1,9 @@
 //! Tests of the store as a whole, on real files, a real registry and real processes.
 
+mod archives;
 mod faults;
+mod handle;
+mod keeping;
 mod local;
 mod processes;
 mod proxy;
@@ -12,7 +15,8 @@ use std::time::Duration;
 
 use boxlite_test_utils::oci::{Layout, Packing, tar_of};
 
-use super::{ImageLimits, ImageStore};
+use super::{ImageLimits, ImageStore, ProgressSink};
+use crate::errors::BoxliteError;
 use crate::runtime::registry::ImageRegistry;
 
 /// A store that gives up quickly.
@@ -71,4 +75,13 @@ fn assert_tidy(dir: &Path) {
         .filter(|name| name.starts_with("tmp/") || name.starts_with("locks/"))
         .collect();
     assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+/// The error of a reference that can't be used; nothing of it is left in the store.
+async fn refusal(dir: &Path, reference: &str) -> BoxliteError {
+    let error = store(dir).ensure(reference, &ProgressSink::none()).await.expect_err(reference);
+    assert_tidy(dir);
+    assert_eq!(store(dir).list().await, Ok(Vec::new()), "{reference}");
+    assert!(!error.hint().is_empty());
+    error
 }
