@@ -40,6 +40,17 @@ pub(crate) fn close_from(first: u32, mark: bool) -> io::Result<()> {
     checked(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) }).map(drop)
 }
 
+/// Makes the allocator give memory of buffers of `size` bytes and more back as soon as they are freed.
+pub(crate) fn give_back_buffers_from(size: libc::c_int) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a parameter of the allocator, before any thread but this one exists.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, size);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = size;
+}
+
 /// A second handle on what `fd` names, registered with the event loop for `interest`.
 pub(crate) fn watch(fd: impl AsFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     let own = fd.as_fd().try_clone_to_owned()?;

@@ -31,8 +31,14 @@ use machine::stage;
 use owner::Owner;
 use signals::Signals;
 
+use crate::sys;
+
+/// Clients' buffers are this large. A box lives long, and hundreds of clients may come at once and never again.
+const BUFFERS: i32 = relay::CHUNK as i32;
+
 /// Runs the box `box_id` as the library on descriptor 0 asks. Returns in both the intermediate process and the box.
 pub(crate) fn run(box_id: &str, began: Instant) -> ExitCode {
+    sys::give_back_buffers_from(BUFFERS);
     let (owner, request) = match launch::receive(box_id) {
         Ok(received) => received,
         Err(error) => {
