@@ -1,0 +1,154 @@
+/* Commands that are cut off, by their own timeout, by the call's deadline, by a cancel: nothing of them is left, and
+ * the output so far is told. */
+#include "harness.h"
+
+#include <pthread.h>
+
+static boxlite_box *box;
+
+/* Checks how many `sleep`s of this length run in the box. The pattern does not match itself. */
+static void check_sleepers(const char *pattern, const char *count)
+{
+    char script[256];
+    snprintf(script, sizeof script, "ps -o args | grep -c 'sleep %s' || true", pattern);
+    CHECK_OUTPUT(box, script, count);
+}
+
+static void check_gone(const char *pattern)
+{
+    check_sleepers(pattern, "0\n");
+}
+
+static void a_timeout_of_the_command_is_a_result(void)
+{
+    boxlite_command *command = shell("echo before; setsid sleep 4321 & sleep 4321");
+    OK(boxlite_command_set_timeout_ms(command, 1000, &error));
+    long long start = now_ms();
+    boxlite_exec_result *result = run(box, command);
+    CHECK(now_ms() - start >= 1000 && now_ms() - start < 6000);
+    CHECK_INT(boxlite_exec_result_timed_out(result), 1);
+    CHECK_INT(boxlite_exec_result_signal(result), 9);
+    CHECK_INT(boxlite_exec_result_exit_code(result), -1);
+    CHECK_STR(boxlite_exec_result_stdout(result), "before\n");
+    boxlite_exec_result_free(result);
+    check_gone("[4]321");
+}
+
+static void a_deadline_of_the_call_kills_and_tells_the_output(void)
+{
+    boxlite_command *command = shell("echo so far; setsid sleep 4322 & sleep 4322");
+    boxlite_call *call = new_call(1000);
+    boxlite_exec_result *result = NULL;
+    long long start = now_ms();
+    EXPECT(BOXLITE_TIMEOUT, boxlite_exec(box, command, call, &result, &error));
+    CHECK(now_ms() - start >= 1000 && now_ms() - start < 6000);
+    CHECK(result != NULL);
+    CHECK_STR(boxlite_exec_result_stdout(result), "so far\n");
+    CHECK_INT(boxlite_exec_result_signal(result), 9);
+    boxlite_exec_result_free(result);
+    check_gone("[4]322");
+
+    /* The deadline counts anew for each call. */
+    boxlite_command *quick = shell("true");
+    OK(boxlite_exec(box, quick, call, &result, &error));
+    boxlite_exec_result_free(result);
+    boxlite_command_free(quick);
+    boxlite_command_free(command);
+    boxlite_call_free(call);
+}
+
+static void no_waiting_is_soon_over(void)
+{
+    boxlite_command *command = shell("sleep 4323");
+    boxlite_call *call = new_call(0);
+    boxlite_exec_result *result;
+    long long start = now_ms();
+    EXPECT(BOXLITE_TIMEOUT, boxlite_exec(box, command, call, &result, &error));
+    CHECK(now_ms() - start < 5000);
+    boxlite_exec_result_free(result);
+    boxlite_command_free(command);
+    boxlite_call_free(call);
+    check_gone("[4]323");
+}
+
+static void *cancel_soon(void *call)
+{
+    sleep_ms(1000);
+    EXPECT(BOXLITE_OK, boxlite_call_cancel(call, &error));
+    return NULL;
+}
+
+static void a_cancel_kills_and_tells_the_output(void)
+{
+    boxlite_command *command = shell("echo so far; setsid sleep 4324 & sleep 4324");
+    boxlite_call *call = new_call(-1);
+    boxlite_exec_result *result = NULL;
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, cancel_soon, call), 0);
+    long long start = now_ms();
+    EXPECT(BOXLITE_CANCELLED, boxlite_exec(box, command, call, &result, &error));
+    CHECK(now_ms() - start >= 900 && now_ms() - start < 6000);
+    pthread_join(thread, NULL);
+    CHECK(result != NULL);
+    CHECK_STR(boxlite_exec_result_stdout(result), "so far\n");
+    boxlite_exec_result_free(result);
+
+    EXPECT(BOXLITE_CANCELLED, boxlite_exec(box, command, call, &result, &error));
+    CHECK(result == NULL);
+    boxlite_command_free(command);
+    command = shell("echo again");
+    OK(boxlite_call_reset(call, &error));
+    OK(boxlite_exec(box, command, call, &result, &error));
+    CHECK_STR(boxlite_exec_result_stdout(result), "again\n");
+    boxlite_exec_result_free(result);
+    boxlite_command_free(command);
+    boxlite_call_free(call);
+    check_gone("[4]324");
+}
+
+static void *stop_soon(void *one)
+{
+    sleep_ms(1000);
+    OK(boxlite_box_stop(one, NULL, &error));
+    return NULL;
+}
+
+/* The command dies of the stop's SIGTERM or SIGKILL, or the box goes first. */
+static void a_stop_ends_what_runs(void)
+{
+    boxlite_command *command = shell("sleep 4325");
+    boxlite_exec_result *result;
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, stop_soon, box), 0);
+    long long start = now_ms();
+    boxlite_code code = boxlite_exec(box, command, NULL, &result, &error);
+    CHECK(now_ms() - start < 15000);
+    if (code == BOXLITE_OK) {
+        int32_t signal = boxlite_exec_result_signal(result);
+        CHECK(signal == 15 || signal == 9);
+    } else {
+        CHECK_INT(code, BOXLITE_STOPPED);
+    }
+    EXPECT(code, code);
+    pthread_join(thread, NULL);
+    boxlite_exec_result_free(result);
+    boxlite_command_free(command);
+}
+
+int main(void)
+{
+    boxlite_runtime *runtime = open_runtime();
+    box = create_box(runtime, NULL);
+    boxlite_exec_result_free(run(box, shell("sleep 4320 > /dev/null 2>&1 &")));
+    check_sleepers("[4]320", "1\n");
+    a_timeout_of_the_command_is_a_result();
+    a_deadline_of_the_call_kills_and_tells_the_output();
+    no_waiting_is_soon_over();
+    a_cancel_kills_and_tells_the_output();
+    a_stop_ends_what_runs();
+    OK(boxlite_remove(runtime, boxlite_box_id(box), 1, NULL, &error));
+    boxlite_box_free(box);
+    OK(boxlite_runtime_shutdown(runtime, 1000, NULL, &error));
+    boxlite_runtime_free(runtime);
+    return finish();
+}

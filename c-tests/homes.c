@@ -1,0 +1,140 @@
+/* Homes that cannot be used, homes with odd names, one home twice, and what is left when a runtime has gone. */
+#define _GNU_SOURCE
+#include "harness.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static boxlite_code open_at(const char *path, boxlite_runtime **runtime)
+{
+    boxlite_runtime_options *options;
+    OK(boxlite_runtime_options_new(&options, &error));
+    OK(boxlite_runtime_options_set_home_dir(options, path, &error));
+    boxlite_code code = boxlite_runtime_new(options, runtime, &error);
+    boxlite_runtime_options_free(options);
+    return code;
+}
+
+static void close_runtime(boxlite_runtime *runtime)
+{
+    OK(boxlite_runtime_shutdown(runtime, 0, NULL, &error));
+    boxlite_runtime_free(runtime);
+}
+
+/* Root may write anywhere, so a child that is not root tries. */
+static void a_read_only_home_is_an_error_of_storage(void)
+{
+    boxlite_runtime *runtime;
+    if (geteuid() == 0 && (chmod(home(), 0755) != 0 || setgid(65534) != 0 || setuid(65534) != 0)) {
+        give_up();
+    }
+    char path[512];
+    snprintf(path, sizeof path, "%s/read-only", home());
+    EXPECT(BOXLITE_STORAGE, open_at(path, &runtime));
+    CHECK(runtime == NULL);
+    CHECK_INT(count_entries(path), 2);
+    snprintf(path, sizeof path, "%s/read-only/new", home());
+    EXPECT(BOXLITE_STORAGE, open_at(path, &runtime));
+}
+
+static void homes_that_cannot_be(void)
+{
+    boxlite_runtime *runtime;
+    char path[512];
+    snprintf(path, sizeof path, "%s/file", home());
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    CHECK(fd >= 0 && close(fd) == 0);
+    EXPECT(BOXLITE_STORAGE, open_at(path, &runtime));
+    EXPECT(BOXLITE_STORAGE, open_at("/proc/boxlite", &runtime));
+    char longest[5000];
+    memset(longest, 'x', sizeof longest - 1);
+    longest[0] = '/';
+    longest[sizeof longest - 1] = '\0';
+    EXPECT(BOXLITE_STORAGE, open_at(longest, &runtime));
+    CHECK(runtime == NULL);
+}
+
+static void homes_may_have_any_name(void)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/a b\n\xff", home());
+    boxlite_runtime *runtime, *again;
+    boxlite_box *box, *found;
+    OK(open_at(path, &runtime));
+    OK(open_at(path, &again));
+    box = create_box(runtime, "one");
+    OK(boxlite_get(again, "one", NULL, &found, &error));
+    CHECK_STR(boxlite_box_id(found), boxlite_box_id(box));
+    OK(boxlite_remove(again, "one", 0, NULL, &error));
+    EXPECT(BOXLITE_NOT_FOUND, boxlite_get(runtime, "one", NULL, &found, &error));
+    boxlite_box_free(box);
+    close_runtime(again);
+    close_runtime(runtime);
+}
+
+/* Handles are counted inside, so the runtime's may go first. */
+static void any_order_of_frees_is_safe(void)
+{
+    boxlite_runtime *runtime = open_runtime();
+    boxlite_box *box = create_box(runtime, NULL);
+    boxlite_call *call = new_call(1000);
+    boxlite_info *info;
+    OK(boxlite_box_info(box, call, &info, &error));
+    long long start = now_ms();
+    boxlite_runtime_free(runtime);
+    CHECK(now_ms() - start < 250);
+    boxlite_info *late;
+    EXPECT(BOXLITE_STOPPED, boxlite_box_start(box, NULL, &error));
+    boxlite_code code = boxlite_box_info(box, call, &late, &error);
+    CHECK(code == BOXLITE_STOPPED || code == BOXLITE_OK);
+    EXPECT(code, code);
+    boxlite_info_free(late);
+    CHECK_STR(boxlite_box_id(box), boxlite_info_id(info));
+    boxlite_call_free(call);
+    boxlite_box_free(box);
+    CHECK_INT((long long)strlen(boxlite_info_id(info)), 12);
+    boxlite_info_free(info);
+}
+
+static void nothing_is_left(void)
+{
+    close_runtime(open_runtime()); /* what is made once and kept, such as a signal pipe */
+    int threads = count_entries("/proc/self/task"), descriptors = count_entries("/proc/self/fd");
+    for (int round = 0; round < 5; round++) {
+        boxlite_runtime *runtime = open_runtime();
+        boxlite_box *box = create_box(runtime, NULL);
+        OK(boxlite_remove(runtime, boxlite_box_id(box), 0, NULL, &error));
+        OK(boxlite_runtime_shutdown(runtime, 0, NULL, &error));
+        boxlite_box_free(box);
+        boxlite_runtime_free(runtime);
+    }
+    long long deadline = now_ms() + 2000;
+    while (count_entries("/proc/self/task") > threads && now_ms() < deadline) {
+        sleep_ms(10);
+    }
+    CHECK_INT(count_entries("/proc/self/task"), threads);
+    CHECK_INT(count_entries("/proc/self/fd"), descriptors);
+}
+
+int main(void)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/read-only", home());
+    CHECK_INT(mkdir(path, 0555), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        a_read_only_home_is_an_error_of_storage();
+        _exit(fault_count() != 0);
+    }
+    int status = 0;
+    CHECK_INT(waitpid(child, &status, 0), child);
+    CHECK_INT(status, 0);
+
+    homes_that_cannot_be();
+    homes_may_have_any_name();
+    any_order_of_frees_is_safe();
+    nothing_is_left();
+    return finish();
+}
