@@ -91,11 +91,11 @@ impl Agent {
 
 /// Without its init the box has no processes and can get none: the VM ends, saying so.
 async fn watch_init(agent: Arc<Agent>, init: AsyncFd<OwnedFd>) {
-    if init.readable().await.is_ok() {
-        if let Some(home) = agent.retire() {
-            console::say("the box's init has died: ending the virtual machine");
-            power::end(&agent, home, std::time::Duration::ZERO, ByeReason::AgentFailed).await;
-        }
+    if init.readable().await.is_ok()
+        && let Some(home) = agent.retire()
+    {
+        console::say("the box's init has died: ending the virtual machine");
+        power::end(&agent, home, std::time::Duration::ZERO, ByeReason::AgentFailed).await;
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -19,7 +20,7 @@ use tokio::io::Interest;
 
 use crate::error::{AgentError, Context};
 use crate::sys::mounts::mount_virtual;
-use crate::sys::register;
+use crate::sys::{lock, register};
 
 const ROOT: &str = "/sys/fs/cgroup";
 const AGENT: &str = "/sys/fs/cgroup/agent";
@@ -53,8 +54,10 @@ fn put(directory: &str, file: &str, value: &str) -> Result<(), AgentError> {
 /// The cgroup that holds all executions of the box.
 #[derive(Debug)]
 pub(crate) struct BoxCgroup {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     next: AtomicU64,
+    /// Made ahead, since making one is a good part of starting a process.
+    spare: Mutex<Option<ExecCgroup>>,
 }
 
 /// Upper bounds for one execution; `None` is "no bound".
@@ -72,16 +75,32 @@ impl BoxCgroup {
         put(BOX, "pids.max", &pids_max.to_string())?;
         let dir =
             open(BOX, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step(|| format!("open {BOX}"))?;
-        Ok(Self { dir, next: AtomicU64::new(1) })
+        Ok(Self { dir: Arc::new(dir), next: AtomicU64::new(1), spare: Mutex::new(None) })
+    }
+
+    fn make(&self) -> io::Result<ExecCgroup> {
+        let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        mkdirat(&*self.dir, name.as_str(), Mode::from_bits_retain(0o755))?;
+        let dir = openat(&*self.dir, name.as_str(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(ExecCgroup { parent: Arc::clone(&self.dir), dir, name })
+    }
+
+    /// Makes one ahead, at a moment when nobody waits.
+    pub(crate) fn prepare_spare(&self) {
+        let mut spare = lock(&self.spare);
+        if spare.is_none() {
+            // Without one the next execution makes its own, and tells why it can't.
+            *spare = self.make().ok();
+        }
     }
 
     /// A fresh cgroup for one execution.
     pub(crate) fn create(&self, bounds: Bounds) -> io::Result<ExecCgroup> {
-        let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
-        mkdirat(&self.dir, name.as_str(), Mode::from_bits_retain(0o755))?;
-        let dir = openat(&self.dir, name.as_str(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        let parent = self.dir.try_clone()?;
-        let cgroup = ExecCgroup { parent, dir, name };
+        let spare = lock(&self.spare).take();
+        let cgroup = match spare {
+            Some(spare) => spare,
+            None => self.make()?,
+        };
         for (file, value) in bound_files(bounds) {
             if let Err(error) = write_at(cgroup.dir.as_fd(), file, &value) {
                 let _ = cgroup.remove();
@@ -115,7 +134,7 @@ impl BoxCgroup {
 /// The cgroup of one execution.
 #[derive(Debug)]
 pub(crate) struct ExecCgroup {
-    parent: OwnedFd,
+    parent: Arc<OwnedFd>,
     dir: OwnedFd,
     name: String,
 }
@@ -143,15 +162,20 @@ impl ExecCgroup {
         keyed(&text, "oom_kill").is_some_and(|count| count > 0)
     }
 
+    /// Returns when nothing in it is alive any more.
+    pub(crate) async fn emptied(&self) -> io::Result<()> {
+        emptied(self.dir.as_fd()).await
+    }
+
     /// Removes it; `EBUSY` while something in it is alive.
     pub(crate) fn remove(&self) -> nix::Result<()> {
-        unlinkat(&self.parent, self.name.as_str(), UnlinkatFlags::RemoveDir)
+        unlinkat(&*self.parent, self.name.as_str(), UnlinkatFlags::RemoveDir)
     }
 
     /// Removes it as soon as nothing in it is alive any more.
     pub(crate) async fn remove_when_empty(&self) {
         while self.remove() == Err(Errno::EBUSY) {
-            if emptied(self.dir.as_fd()).await.is_err() {
+            if self.emptied().await.is_err() {
                 return;
             }
         }

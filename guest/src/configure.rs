@@ -42,6 +42,7 @@ pub(crate) fn run(request: &ConfigureRequest) -> Result<(Home, ConfigureResponse
     })?;
     let init = stages.run("view", || BoxInit::start(&files))?;
     let cgroup = stages.run("cgroup", || BoxCgroup::open(request.pids_max))?;
+    cgroup.prepare_spare();
     let response = ConfigureResponse {
         stages: stages.done,
         kernel: nix::sys::utsname::uname()

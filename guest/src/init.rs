@@ -18,7 +18,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use crate::error::{AgentError, Context};
 use crate::rootfs::files::BoxFile;
 use crate::rootfs::view;
-use crate::sys::process::{Forked, exit_now, fork_into, signal};
+use crate::sys::process::{Child, Forked, exit_now, fork, signal};
 
 /// The init and the two ways into its world.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ impl BoxInit {
     pub(crate) fn start(files: &[BoxFile]) -> Result<Self, AgentError> {
         let (report, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).step(|| "make a pipe".into())?;
         // SAFETY: the agent has one thread, so its memory is in order in the child, which never returns from `run`.
-        let forked = unsafe { fork_into(None, libc::CLONE_NEWNS | libc::CLONE_NEWPID) };
+        let forked = unsafe { fork(libc::CLONE_NEWNS | libc::CLONE_NEWPID) };
         let (pidfd, pid) = match forked.step(|| "start the box's init".into())? {
             Forked::Child => {
                 drop(report);
                 run(tell, files)
             }
-            Forked::Parent { pidfd, pid } => (pidfd, pid),
+            Forked::Parent(Child { pidfd, pid }) => (pidfd, pid),
         };
         drop(tell);
         let mut said = Vec::new();
@@ -110,8 +110,9 @@ fn run(tell: OwnedFd, files: &[BoxFile]) -> ! {
 /// Gives up what an init needs no more.
 fn settle() -> Result<(), AgentError> {
     let step = || "settle the box's init".into();
-    // SAFETY: both take plain values or a short C string.
+    // SAFETY: reads a short C string.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, c"box-init".as_ptr()) }).step(step)?;
+    // SAFETY: takes plain values.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }).step(step)?;
     crate::exec::child::drop_all_capabilities().step(step)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).step(step)

@@ -88,7 +88,7 @@ pub(crate) struct ChildPlan<'a> {
 type Failure = (Step, Errno);
 
 /// Becomes the command, or tells why not and ends.
-pub(crate) fn run(plan: &ChildPlan<'_>) -> ! {
+pub(crate) extern "C" fn run(plan: &ChildPlan<'_>) -> ! {
     // SAFETY: getpid has no arguments; the pid is the one the box sees.
     let pid = unsafe { libc::getpid() };
     tell(plan.report, &pid.to_ne_bytes());

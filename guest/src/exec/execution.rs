@@ -3,6 +3,7 @@
 //! Owns what outlives the process itself: the answer to Wait, the streams, the facts for listing.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use boxlite_proto::agent::{ExecutionInfo, StartFailure, StreamCount, WaitResponse};
@@ -64,6 +65,8 @@ pub(crate) struct Execution {
     pub(crate) started_ns: i64,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) live: Mutex<Live>,
+    /// Kill was called.
+    pub(crate) killed: AtomicBool,
     pub(crate) stdin: Option<Input>,
     pub(crate) stdout: Output,
     /// None where it goes the way of stdout.
@@ -189,6 +192,7 @@ impl Execution {
     /// Kills everything in the execution's cgroup; nothing to kill is no error.
     pub(crate) fn kill(&self) -> Result<(), AgentError> {
         let cgroup = lock(&self.live).cgroup.clone();
+        self.killed.store(true, Ordering::Relaxed);
         match cgroup {
             Some(cgroup) => cgroup.kill().step(|| format!("kill execution '{}'", self.id)),
             None if self.is_over() => Ok(()),

@@ -14,6 +14,7 @@ mod users;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -131,7 +132,7 @@ impl Table {
     /// Starts a process; returns when it runs (with the pid that the box sees) or has failed.
     pub(crate) async fn start(
         self: &Arc<Self>,
-        home: &Home,
+        home: &Arc<Home>,
         request: ExecRequest,
     ) -> Result<Result<u32, StartFailure>, AgentError> {
         if request.id.is_empty() || request.id.len() > 255 {
@@ -140,7 +141,7 @@ impl Table {
         let modes = Modes::of(&request);
         let (execution, waiting) = self.add(&request, modes)?;
         let outcome = match execution.arrivals(&announced(&request)).await {
-            Ok(()) => begin(home, &execution, request, modes, waiting).await,
+            Ok(()) => begin(home, &execution, request, modes, waiting),
             Err(missing) => {
                 let message = format!("the announced stream {missing:?} did not arrive within 5 seconds");
                 Err(failure::before(None, message))
@@ -189,6 +190,7 @@ impl Table {
             started_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
             phase: watch::Sender::new(Phase::Starting),
             live: Mutex::new(Live::default()),
+            killed: AtomicBool::new(false),
             stdin,
             stdout,
             stderr,
@@ -255,8 +257,8 @@ fn announced(request: &ExecRequest) -> Vec<Which> {
 }
 
 /// Makes the process and everything that goes with it.
-async fn begin(
-    home: &Home,
+fn begin(
+    home: &Arc<Home>,
     execution: &Arc<Execution>,
     request: ExecRequest,
     modes: Modes,
@@ -313,9 +315,9 @@ async fn begin(
     if let Some(err) = waiting.err {
         err.start(stderr, InputMode::Null);
     }
-    let outcome = report.outcome().await;
+    let outcome = report.outcome();
     if outcome.is_ok() {
-        tokio::spawn(supervise::supervise(Arc::clone(execution), pidfd, cgroup, timeout));
+        tokio::spawn(supervise::supervise(Arc::clone(execution), Arc::clone(home), pidfd, cgroup, timeout));
     } else {
         *lock(&execution.live) = Live::default();
         tokio::spawn(supervise::clear_away(pidfd, cgroup));

@@ -10,7 +10,6 @@ use std::path::Path;
 
 use boxlite_proto::agent::StartFailure;
 use nix::fcntl::OFlag;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::ExecCgroup;
@@ -20,8 +19,8 @@ use crate::exec::stdio::{Stdio, Wanted, make};
 use crate::exec::strings::{CList, candidates, with_user};
 use crate::exec::users::{User, resolve};
 use crate::init::BoxInit;
-use crate::sys::process::{Forked, fork_into};
-use crate::sys::{open_in_root, poll_read, watch};
+use crate::sys::open_in_root;
+use crate::sys::process::spawn_borrowing;
 
 /// What is to be run, as the host said it.
 #[derive(Clone, Debug)]
@@ -96,15 +95,11 @@ pub(crate) fn spawn(init: &BoxInit, cgroup: &ExecCgroup, request: Request) -> Re
         envp: envp.as_ptr(),
     };
     // SAFETY: `child::run` makes async-signal-safe calls only and never returns.
-    let forked = unsafe { fork_into(Some(cgroup.dir()), 0) };
-    match forked.map_err(io::Error::from).map_err(resources)? {
-        Forked::Child => child::run(&plan),
-        Forked::Parent { pidfd, .. } => {
-            let Stdio { stdin, stdout, stderr, terminal, .. } = stdio;
-            let report = Report { pipe: report, named };
-            Ok(Spawned { pidfd, stdin, stdout, stderr, terminal, report })
-        }
-    }
+    let child = unsafe { spawn_borrowing(cgroup.dir(), child::run, &plan) };
+    let child = child.map_err(io::Error::from).map_err(resources)?;
+    let Stdio { stdin, stdout, stderr, terminal, .. } = stdio;
+    let report = Report { pipe: report, named };
+    Ok(Spawned { pidfd: child.pidfd, stdin, stdout, stderr, terminal, report })
 }
 
 fn directory_name(directory: &[u8]) -> String {
@@ -132,21 +127,14 @@ fn read_in(root: BorrowedFd<'_>, path: &str) -> Vec<u8> {
 
 impl Report {
     /// Returns when the child has become the command (with the pid that the box sees) or has given up.
-    pub(crate) async fn outcome(self) -> Result<u32, StartFailure> {
-        let lost = |error: io::Error| before(None, format!("'{}': {error}", self.named.command));
-        let pipe = watch(self.pipe, Interest::READABLE).map_err(lost)?;
-        let mut said = [0; 12];
-        let mut length = 0;
-        loop {
-            let n =
-                std::future::poll_fn(|cx| poll_read(&pipe, cx, &mut said[length..])).await.map_err(lost)?;
-            length += n;
-            if n == 0 || length == said.len() {
-                break;
-            }
-        }
+    pub(crate) fn outcome(self) -> Result<u32, StartFailure> {
+        // A child that borrows our memory has come to its exec by now, so this never waits.
+        let mut said = Vec::with_capacity(12);
+        File::from(self.pipe)
+            .read_to_end(&mut said)
+            .map_err(|error| before(None, format!("'{}': {error}", self.named.command)))?;
         let word = |at: usize| u32::from_ne_bytes([said[at], said[at + 1], said[at + 2], said[at + 3]]);
-        match length {
+        match said.len() {
             4 => Ok(word(0)),
             12 => {
                 let step = Step::from_wire(word(4)).unwrap_or(Step::Exec);

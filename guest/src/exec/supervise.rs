@@ -6,18 +6,24 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::ExecCgroup;
+use crate::exec::Home;
 use crate::exec::execution::{Execution, Exit, Phase};
 use crate::sys::lock;
+
+/// How long the killed have to be gone before Wait answers all the same.
+const KILLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Waits for the process, kills it and its children at the timeout, and settles the execution.
 pub(crate) async fn supervise(
     execution: Arc<Execution>,
+    home: Arc<Home>,
     pidfd: Arc<AsyncFd<OwnedFd>>,
     cgroup: Arc<ExecCgroup>,
     timeout: Option<Duration>,
@@ -37,14 +43,22 @@ pub(crate) async fn supervise(
     };
     let mut exit = in_numbers(status);
     exit.timed_out = timed_out;
-    exit.oom_killed = cgroup.was_oom_killed();
+    // Asked only of those that failed: one that succeeded was not killed.
+    exit.oom_killed = (exit.code, exit.signal) != (0, 0) && cgroup.was_oom_killed();
     drop(pidfd);
+    if timed_out || execution.killed.load(Ordering::Relaxed) {
+        // Who killed everything wants everything gone, and the streams at their end, when Wait answers.
+        let _ = tokio::time::timeout(KILLED_WITHIN, cgroup.emptied()).await;
+    }
     {
         let mut live = lock(&execution.live);
         live.pidfd = None;
         live.terminal = None;
     }
     execution.phase.send_replace(Phase::Ended(exit));
+    // Let the answer go out first.
+    tokio::task::yield_now().await;
+    home.cgroup.prepare_spare();
     cgroup.remove_when_empty().await;
     lock(&execution.live).cgroup = None;
 }

@@ -90,8 +90,11 @@ pub(crate) fn resolve(spec: &str, passwd_text: &[u8], group_text: &[u8]) -> Resu
     };
     let home = if home.is_empty() { b"/".to_vec() } else { home };
     let (gid, groups) = match group.filter(|group| !group.is_empty()) {
-        Some(group) => (resolve_group(group, group_text)?, Vec::new()),
-        None => (gid, name.as_deref().map_or_else(Vec::new, |name| memberships(name, gid, group_text))),
+        Some(group) => {
+            let gid = resolve_group(group, group_text)?;
+            (gid, vec![gid])
+        }
+        None => (gid, memberships(name.as_deref(), gid, group_text)),
     };
     Ok(User { uid, gid, groups, name, home })
 }
@@ -104,11 +107,13 @@ fn resolve_group(group: &str, text: &[u8]) -> Result<gid_t, UserError> {
         .ok_or_else(|| UserError::UnknownGroup { name: group.to_owned() })
 }
 
-fn memberships(user: &[u8], primary: gid_t, text: &[u8]) -> Vec<gid_t> {
+/// The groups that list the user, and the primary one: a file may be closed to a group, and a process that could
+/// shed its primary group by changing it would get around that.
+fn memberships(user: Option<&[u8]>, primary: gid_t, text: &[u8]) -> Vec<gid_t> {
     let mut found: Vec<gid_t> = groups(text)
-        .filter(|entry| entry.members.split(|byte| *byte == b',').any(|member| member == user))
+        .filter(|entry| entry.members.split(|byte| *byte == b',').any(|member| Some(member) == user))
         .map(|entry| entry.gid)
-        .filter(|gid| *gid != primary)
+        .chain([primary])
         .collect();
     found.sort_unstable();
     found.dedup();
@@ -133,28 +138,28 @@ mod tests {
         let app = User {
             uid: 1000,
             gid: 1000,
-            groups: vec![10, 44],
+            groups: vec![10, 44, 1000],
             name: Some(b"app".to_vec()),
             home: b"/home/app".to_vec(),
         };
         assert_eq!(user("app"), Ok(app.clone()));
         assert_eq!(user("1000"), Ok(app));
         assert_eq!(user("").unwrap(), user("root").unwrap());
-        assert_eq!(user("root").unwrap().groups, [10]);
+        assert_eq!(user("root").unwrap().groups, [0, 10]);
     }
 
     #[test]
     fn numbers_need_no_entry() {
-        let nobody = User { uid: 4242, gid: 0, groups: vec![], name: None, home: b"/".to_vec() };
+        let nobody = User { uid: 4242, gid: 0, groups: vec![0], name: None, home: b"/".to_vec() };
         assert_eq!(user("4242"), Ok(nobody.clone()));
-        assert_eq!(user("4242:4243"), Ok(User { gid: 4243, ..nobody }));
+        assert_eq!(user("4242:4243"), Ok(User { gid: 4243, groups: vec![4243], ..nobody }));
         assert_eq!(resolve("", b"", b"").unwrap().name, Some(b"root".to_vec()));
     }
 
     #[test]
     fn a_named_group_replaces_the_others() {
         assert_eq!(user("app:video").unwrap().gid, 44);
-        assert!(user("app:video").unwrap().groups.is_empty());
+        assert_eq!(user("app:video").unwrap().groups, [44]);
         assert_eq!(user(":wheel").unwrap().gid, 10);
     }
 

@@ -61,6 +61,9 @@ pub(crate) fn build(files: &[BoxFile]) -> Result<(), AgentError> {
         .map(|file| Ok((file, take_along(&file.source)?)))
         .collect::<Result<Vec<_>, AgentError>>()?;
 
+    // Asked of the image itself: the place that is made for the mount stays on the box's disk.
+    let brings_tmp = fs::symlink_metadata(format!("{}/tmp", layout::IMAGE)).is_ok();
+
     chdir(layout::ROOT).step(|| format!("enter {}", layout::ROOT))?;
     pivot_root(".", ".").step(|| "make the overlay the root".into())?;
     umount2(".", MntFlags::MNT_DETACH).step(|| "let go of the agent's root".into())?;
@@ -68,7 +71,10 @@ pub(crate) fn build(files: &[BoxFile]) -> Result<(), AgentError> {
 
     kernel_views()?;
     dev(&devices)?;
-    tmp()?;
+    if !brings_tmp {
+        directory("/tmp")?;
+        mount_at("tmpfs", "/tmp", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))?;
+    }
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .step(|| "open the new root".into())?;
     for (file, tree) in &files {
@@ -129,15 +135,6 @@ fn dev(devices: &[(&str, OwnedFd)]) -> Result<(), AgentError> {
     // Kernels without POSIX message queues have nothing to mount.
     let _ = mount_virtual("mqueue", Path::new("/dev/mqueue"), hardened(), None);
     Ok(())
-}
-
-/// A scratch directory for images that bring none.
-fn tmp() -> Result<(), AgentError> {
-    if fs::symlink_metadata("/tmp").is_ok() {
-        return Ok(());
-    }
-    directory("/tmp")?;
-    mount_at("tmpfs", "/tmp", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777"))
 }
 
 fn bind_file(root: &OwnedFd, file: &BoxFile, tree: &OwnedFd) -> Result<(), AgentError> {

@@ -55,10 +55,12 @@ impl Ring {
     /// Room for the next bytes in one piece, at most `most`. Without `lossy` unsent bytes are never in it, so it is
     /// empty when they fill the ring.
     pub(crate) fn space(&mut self, most: usize, lossy: bool) -> &mut [u8] {
-        if self.unsent_len() == self.memory.len() || (self.head as usize == self.memory.len() && !lossy) {
+        // Grown at each turn of the ring as well, so that what has been sent stays as long as the limit allows.
+        if self.unsent_len() == self.memory.len() || self.at(self.head) == 0 {
             self.grow();
         }
-        let free = if lossy { self.memory.len() } else { self.memory.len() - self.unsent_len() };
+        let loses = lossy && self.memory.len() == LIMIT;
+        let free = if loses { self.memory.len() } else { self.memory.len() - self.unsent_len() };
         if free == 0 {
             return &mut [];
         }

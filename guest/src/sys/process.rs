@@ -2,6 +2,7 @@
 //!
 //! Owns the wrappers of clone3 and pidfd_send_signal. What the child does is the caller's matter.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -26,38 +27,33 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+/// A process just made.
+#[derive(Debug)]
+pub(crate) struct Child {
+    /// Readable once it has ended.
+    pub(crate) pidfd: OwnedFd,
+    /// Its pid in our namespace.
+    pub(crate) pid: i32,
+}
+
 /// Which side of a fork this is.
 pub(crate) enum Forked {
     /// The new process.
     Child,
-    /// The old one, with a pidfd and the pid of the new.
-    Parent {
-        /// Readable once the child has ended.
-        pidfd: OwnedFd,
-        /// Its pid in our namespace.
-        pid: i32,
-    },
+    /// The old one.
+    Parent(Child),
 }
 
-/// Forks with a copy of our memory, into `cgroup` where one is given; `namespaces` are `CLONE_NEW*` flags.
+/// Forks with a copy of our memory into new namespaces (`CLONE_NEW*` flags).
 ///
 /// # Safety
-/// The child has one thread and a copy of everything. Where other threads existed it may only call
-/// async-signal-safe functions; it must never return into the async runtime, and must end in exec or `_exit`.
-pub(crate) unsafe fn fork_into(
-    cgroup: Option<BorrowedFd<'_>>,
-    namespaces: libc::c_int,
-) -> nix::Result<Forked> {
+/// The process has one thread. The child must never return into the async runtime, and must end in `_exit`.
+pub(crate) unsafe fn fork(namespaces: libc::c_int) -> nix::Result<Forked> {
     let mut pidfd: RawFd = -1;
-    let mut flags = (libc::CLONE_PIDFD | namespaces) as u64;
-    if cgroup.is_some() {
-        flags |= CLONE_INTO_CGROUP;
-    }
     let args = CloneArgs {
-        flags,
+        flags: (libc::CLONE_PIDFD | namespaces) as u64,
         pidfd: (&raw mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
-        cgroup: cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
         ..CloneArgs::default()
     };
     // SAFETY: `args` has the layout and size we state; without CLONE_VM the child runs on its own copy of this
@@ -69,7 +65,67 @@ pub(crate) unsafe fn fork_into(
     }
     // SAFETY: CLONE_PIDFD made the kernel store a new descriptor of ours there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Forked::Parent { pidfd, pid: pid as i32 })
+    Ok(Forked::Parent(Child { pidfd, pid: pid as i32 }))
+}
+
+/// The stack of a child that borrows our memory.
+#[repr(C, align(16))]
+struct Stack([MaybeUninit<u8>; 64 * 1024]);
+
+/// Starts a child in `cgroup` that borrows our memory, while we stand still, until it execs or exits: several times
+/// cheaper than a fork, since no page table is copied and no page is copied on write afterwards.
+///
+/// We stand still with all we do for the host. So this is not for a child that waits for *us*, as it would in exec
+/// on a file system that the agent itself serves.
+///
+/// # Safety
+/// `run` makes async-signal-safe calls only, changes no memory of ours, and ends in exec or `_exit`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn spawn_borrowing<T>(
+    cgroup: BorrowedFd<'_>,
+    run: extern "C" fn(&T) -> !,
+    argument: &T,
+) -> nix::Result<Child> {
+    let mut stack = Stack([MaybeUninit::uninit(); 64 * 1024]);
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: (libc::CLONE_PIDFD | libc::CLONE_VM | libc::CLONE_VFORK) as u64 | CLONE_INTO_CGROUP,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: (&raw mut stack) as u64,
+        stack_size: size_of::<Stack>() as u64,
+        cgroup: cgroup.as_raw_fd() as u64,
+        ..CloneArgs::default()
+    };
+    let mut result = libc::SYS_clone3;
+    // SAFETY: the child comes out of the system call on the top of its own stack, which is aligned as the call
+    // wants it and lies in this frame, which stands still with us until the child is gone; it never comes back
+    // from `run`. We come out as from any system call.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {argument}",
+            "call {run}",
+            "ud2",
+            "2:",
+            run = in(reg) run,
+            argument = in(reg) argument,
+            inlateout("rax") result,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<CloneArgs>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    if result < 0 {
+        return Err(Errno::from_raw(-result as i32));
+    }
+    // SAFETY: CLONE_PIDFD made the kernel store a new descriptor of ours there.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pidfd, pid: result as i32 })
 }
 
 /// Sends a signal to the process behind the descriptor, never to one that has its pid by now.
