@@ -1,7 +1,12 @@
-//! Hundreds of random layer stacks, each compared with the model.
+//! Hundreds of random layer stacks: each disk is compared with the model, and some with what `umoci unpack` makes.
+
+use std::process::Command;
 
 use boxlite::disk::layers::LayerCompression;
+use boxlite_test_utils::erofs_reader::Kind;
+use boxlite_test_utils::host_tree;
 use boxlite_test_utils::layers::{Item, TarBuilder, gzip, zstd};
+use boxlite_test_utils::oci::{Layout, Packing};
 
 use super::model::Model;
 use super::support::{Bench, Random, sha256};
@@ -84,38 +89,54 @@ fn item(random: &mut Random, model: &Model) -> Item {
     item
 }
 
-/// Builds one random stack and compares it; returns what was skipped and read again.
-fn stack(seed: u64, with_fsck: bool) -> (u64, u64) {
-    let mut random = Random::new(seed);
-    let mut model = Model::default();
-    let mut bench = Bench::new();
-    let mut listing = String::new();
-    for layer in 1..=1 + random.below(5) {
-        let mut items = Vec::new();
-        for _ in 0..1 + random.below(25) {
-            let item = item(&mut random, &model);
-            if model.apply(layer, &item).is_ok() {
-                listing.push_str(&format!(
-                    "{layer} {} {} -> {}\n",
-                    item.flag as char,
-                    item.path.escape_ascii(),
-                    item.link.escape_ascii()
-                ));
-                items.push(item);
+/// Layers at random, with nothing in them that makes a layer invalid.
+struct Stack {
+    archives: Vec<Vec<u8>>,
+    model: Model,
+    /// What they hold, for messages.
+    listing: String,
+}
+
+impl Stack {
+    fn new(random: &mut Random, with_xattrs: bool) -> Self {
+        let mut stack = Self { archives: Vec::new(), model: Model::default(), listing: String::new() };
+        for layer in 1..=1 + random.below(5) {
+            let mut items = Vec::new();
+            for _ in 0..1 + random.below(25) {
+                let mut item = item(random, &stack.model);
+                if !with_xattrs {
+                    item.xattrs.clear();
+                }
+                if stack.model.apply(layer, &item).is_ok() {
+                    let (path, link) = (item.path.escape_ascii(), item.link.escape_ascii());
+                    stack.listing.push_str(&format!("{layer} {} {path} -> {link}\n", item.flag as char));
+                    items.push(item);
+                }
             }
+            stack.archives.push(TarBuilder::archive(&items));
         }
-        let archive = TarBuilder::archive(&items);
-        let diff_id = Some(sha256(&archive));
+        stack
+    }
+}
+
+/// Builds one random stack and compares it; returns what was skipped and read again.
+fn compare_with_model(seed: u64, with_fsck: bool) -> (u64, u64) {
+    let mut random = Random::new(seed);
+    let stack = Stack::new(&mut random, true);
+    let mut bench = Bench::new();
+    for archive in &stack.archives {
+        let diff_id = Some(sha256(archive));
         match random.below(3) {
-            0 => bench.blob(&archive, LayerCompression::None, diff_id),
-            1 => bench.blob(&gzip(&archive), LayerCompression::Gzip, diff_id),
-            _ => bench.blob(&zstd(&archive), LayerCompression::Zstd, diff_id),
+            0 => bench.blob(archive, LayerCompression::None, diff_id),
+            1 => bench.blob(&gzip(archive), LayerCompression::Gzip, diff_id),
+            _ => bench.blob(&zstd(archive), LayerCompression::Zstd, diff_id),
         };
     }
+    let listing = &stack.listing;
     let report = bench.try_build().unwrap_or_else(|error| panic!("seed {seed}: {error}\n{listing}"));
     let built = bench.build();
     assert_eq!(built.report, report, "seed {seed}: built twice");
-    if let Err(difference) = model.compare(&built.entries) {
+    if let Err(difference) = stack.model.compare(&built.entries) {
         panic!("seed {seed}: {difference}\n{listing}");
     }
     if with_fsck {
@@ -126,10 +147,55 @@ fn stack(seed: u64, with_fsck: bool) -> (u64, u64) {
 
 #[test]
 fn random_stacks_equal_the_model() {
-    let results: Vec<(u64, u64)> = (0..600).map(|seed| stack(seed, seed % 20 == 0)).collect();
+    let results: Vec<(u64, u64)> = (0..600).map(|seed| compare_with_model(seed, seed % 20 == 0)).collect();
     let skipped: u64 = results.iter().map(|(skipped, _)| skipped).sum();
     let reread = results.iter().filter(|(_, reread)| *reread > 0).count();
     // Otherwise the stacks don't reach what makes skipping hard.
     assert!(skipped > 500, "only {skipped} files were skipped");
     assert!(reread > 10, "only {reread} stacks had a hidden file that was needed");
+}
+
+#[test]
+fn random_stacks_equal_what_umoci_unpacks() {
+    // Without privileges umoci keeps neither owners nor devices.
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: no comparison with umoci");
+        return;
+    }
+    for seed in 1000..1060 {
+        let stack = Stack::new(&mut Random::new(seed), false);
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let layers: Vec<_> =
+            stack.archives.iter().map(|archive| (archive.as_slice(), Packing::Tar)).collect();
+        let layout = Layout::new(temp.path().join("layout")).expect("a layout");
+        let image = layout.image(&layers).expect("an image");
+        layout.tags(&[("random", &image)]).expect("a tag");
+        let bundle = temp.path().join("bundle");
+        let output = Command::new("umoci")
+            .args(["unpack", "--image"])
+            .arg(format!("{}:random", layout.dir().display()))
+            .arg(&bundle)
+            .output()
+            .expect("umoci runs (`make setup` installs it)");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "seed {seed}: {words}\n{}", stack.listing);
+
+        let mut bench = Bench::new();
+        for archive in &stack.archives {
+            bench.layer(archive);
+        }
+        let mut found = bench.build().entries;
+        let mut want = host_tree::entries(&bundle.join("rootfs")).expect("walking");
+        for entry in want.iter_mut().chain(&mut found) {
+            match entry.kind {
+                // A symlink of the host has no mode of its own.
+                Kind::Symlink => entry.mode = 0,
+                // A directory that no entry describes has the time of its unpacking, and the root its maker's owner.
+                Kind::Directory => entry.mtime = (0, 0),
+                _ => {}
+            }
+        }
+        let differences = host_tree::differences(&want[1..], &found[1..]);
+        assert!(differences.is_empty(), "seed {seed}: {differences:#?}\n{}", stack.listing);
+    }
 }
