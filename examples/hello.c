@@ -29,7 +29,7 @@ int main(int argc, char **argv) {
     double started = now_ms();
     TRY(boxlite_exec(box, command, NULL, &result, &error));
     double executed = now_ms();
-    fwrite(boxlite_exec_result_stdout(result), 1, boxlite_exec_result_stdout_len(result), stdout);
+    fwrite(boxlite_exec_result_stdout(result), 1, boxlite_exec_result_stdout_len(result), stdout), fflush(stdout);
     fwrite(boxlite_exec_result_stderr(result), 1, boxlite_exec_result_stderr_len(result), stderr);
     printf("exit code: %d\n", boxlite_exec_result_exit_code(result));
     TRY(boxlite_box_info(box, NULL, &info, &error));

@@ -24,7 +24,6 @@ setcap:libcap2-bin:file capabilities in tests
 zstd:zstd:zstd layers in tests
 pgrep:procps:finds processes that a test left behind
 perl:perl-base:holds a lock in tests
-jq:jq:reads image manifests and benchmark results
 '
 
 # The static busybox is the content of the demo's image; the dynamic one cannot run without its libraries.
