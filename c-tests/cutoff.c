@@ -71,6 +71,30 @@ static void no_waiting_is_soon_over(void)
     check_gone("[4]323");
 }
 
+/* Whatever the deadline falls into, the sending of the command or its start, no process is left. */
+static void no_deadline_is_too_short(void)
+{
+    boxlite_command *command = shell("sleep 4326");
+    boxlite_call *call = new_call(-1);
+    for (int timeout_ms = 1; timeout_ms < 40; timeout_ms += 3) {
+        boxlite_exec_result *result;
+        OK(boxlite_call_set_timeout_ms(call, timeout_ms, &error));
+        EXPECT(BOXLITE_TIMEOUT, boxlite_exec(box, command, call, &result, &error));
+        boxlite_exec_result_free(result);
+    }
+    boxlite_command_free(command);
+    boxlite_call_free(call);
+    long long deadline = now_ms() + 5000;
+    boxlite_exec_result *result;
+    bool left;
+    do {
+        result = run(box, shell("ps -o args | grep -c 'sleep [4]326'"));
+        left = strcmp(boxlite_exec_result_stdout(result), "0\n") != 0;
+        boxlite_exec_result_free(result);
+    } while (left && now_ms() < deadline);
+    check_gone("[4]326");
+}
+
 static void *cancel_soon(void *call)
 {
     sleep_ms(1000);
@@ -144,6 +168,7 @@ int main(void)
     a_timeout_of_the_command_is_a_result();
     a_deadline_of_the_call_kills_and_tells_the_output();
     no_waiting_is_soon_over();
+    no_deadline_is_too_short();
     a_cancel_kills_and_tells_the_output();
     a_stop_ends_what_runs();
     OK(boxlite_remove(runtime, boxlite_box_id(box), 1, NULL, &error));

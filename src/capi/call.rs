@@ -73,8 +73,11 @@ impl boxlite_call {
 
     /// The deadline of a call that starts now.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let milliseconds = u64::try_from(self.timeout_ms.load(Ordering::Relaxed)).ok()?;
-        Instant::now().checked_add(Duration::from_millis(milliseconds).max(AT_ONCE))
+        let span = match u64::try_from(self.timeout_ms.load(Ordering::Relaxed)).ok()? {
+            0 => AT_ONCE,
+            milliseconds => Duration::from_millis(milliseconds),
+        };
+        Instant::now().checked_add(span)
     }
 
     pub(super) fn callback(&self) -> Callback {
