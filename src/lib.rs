@@ -16,6 +16,7 @@
 //! Rooms, from the outside in: `capi` → [`runtime`] → [`litebox`] → images, disk, vmm, portal → the shim and the
 //! guest agent, which are programs of their own. A lower room never uses a higher one.
 
+pub mod capi;
 mod db;
 pub mod disk;
 mod errors;
