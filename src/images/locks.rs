@@ -105,15 +105,9 @@ impl Locks {
 
     /// The lock, if nobody has it.
     pub(super) fn try_acquire(&self, name: &str, operation: &str) -> BoxliteResult<Option<LockGuard>> {
-        let entry = entry(self.key(name));
-        let Ok(mutex) = Arc::clone(&entry.mutex).try_lock_owned() else {
-            return Ok(None);
-        };
-        let path = self.path(name);
-        let taken = take(&path)?;
-        Ok(match taken {
-            Taken::Held(file) => Some(LockGuard::new(entry, file, path, operation, mutex)?),
-            Taken::Busy(_) => None,
+        Ok(match self.attempt(name, operation)? {
+            Attempt::Held(guard) => Some(guard),
+            Attempt::Busy(_) => None,
         })
     }
 
@@ -121,16 +115,34 @@ impl Locks {
     pub(super) fn acquire_blocking(&self, name: &str, operation: &str) -> BoxliteResult<LockGuard> {
         let started = Instant::now();
         loop {
-            if let Some(guard) = self.try_acquire(name, operation)? {
-                return Ok(guard);
+            match self.attempt(name, operation)? {
+                Attempt::Held(guard) => return Ok(guard),
+                Attempt::Busy(owner) if started.elapsed() >= self.patience => {
+                    return Err(busy(name, &owner, self.patience));
+                }
+                Attempt::Busy(_) => std::thread::sleep(POLL_FIRST),
             }
-            if started.elapsed() >= self.patience {
-                let text = std::fs::read(self.path(name)).unwrap_or_default();
-                let (pid, what) = describe(&text);
-                return Err(busy(name, &format!("process {pid} ({what})"), self.patience));
-            }
-            std::thread::sleep(POLL_FIRST);
         }
+    }
+
+    fn attempt(&self, name: &str, operation: &str) -> BoxliteResult<Attempt> {
+        let entry = entry(self.key(name));
+        let Ok(mutex) = Arc::clone(&entry.mutex).try_lock_owned() else {
+            return Ok(Attempt::Busy(entry.owner()));
+        };
+        let path = self.path(name);
+        Ok(match take(&path)? {
+            Taken::Held(file) => Attempt::Held(LockGuard::new(entry, file, path, operation, mutex)?),
+            Taken::Busy(text) => Attempt::Busy(describe(&text)),
+        })
+    }
+
+    /// The names of the lock files there are.
+    pub(super) fn names(&self) -> BoxliteResult<Vec<String>> {
+        let entries =
+            std::fs::read_dir(&self.dir).map_err(|error| BoxliteError::io("read", &self.dir, &error))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter_map(|name| name.strip_suffix(".lock").map(str::to_owned)).collect())
     }
 
     /// The lock; `Busy` names the owner when it made no progress for the whole patience.
@@ -147,11 +159,13 @@ impl Locks {
                 Taken::Busy(owner) => owner,
             };
             if owner != seen {
+                // Who waits in this process behind this task waits for that owner too.
+                *hold(&entry.operation) = format!("waiting for {}", describe(&owner));
+                entry.progress.fetch_add(1, Ordering::Relaxed);
                 seen = owner;
                 since = Instant::now();
             } else if since.elapsed() >= self.patience {
-                let (pid, what) = describe(&seen);
-                return Err(busy(name, &format!("process {pid} ({what})"), self.patience));
+                return Err(busy(name, &describe(&seen), self.patience));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(POLL_MOST);
@@ -169,11 +183,7 @@ impl Locks {
             match wait.await {
                 Ok(guard) => return Ok(guard),
                 Err(_) if entry.progress.load(Ordering::Relaxed) != before => {}
-                Err(_) => {
-                    let operation = hold(&entry.operation).clone();
-                    let owner = format!("this process, {} ({operation})", std::process::id());
-                    return Err(busy(name, &owner, self.patience));
-                }
+                Err(_) => return Err(busy(name, &entry.owner(), self.patience)),
             }
         }
     }
@@ -188,6 +198,12 @@ fn busy(name: &str, owner: &str, patience: Duration) -> BoxliteError {
         .subject(name)
         .hint("wait for the named process, or end it"),
     )
+}
+
+enum Attempt {
+    Held(LockGuard),
+    /// Who has it.
+    Busy(String),
 }
 
 enum Taken {
@@ -245,12 +261,19 @@ fn owner_text(file: &File) -> Vec<u8> {
     text
 }
 
+impl Entry {
+    fn owner(&self) -> String {
+        format!("this process, {} ({})", std::process::id(), hold(&self.operation))
+    }
+}
+
 /// The pid and the operation that an owner wrote.
-fn describe(text: &[u8]) -> (String, String) {
+fn describe(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let mut lines = text.lines();
     let mut line = || lines.next().filter(|line| !line.is_empty()).unwrap_or("unknown").to_owned();
-    (line(), line())
+    let (pid, operation) = (line(), line());
+    format!("process {pid} ({operation})")
 }
 
 impl LockGuard {

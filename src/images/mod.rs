@@ -29,7 +29,7 @@ pub use image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
 pub use manifest::LayerFormat;
 pub use progress::{ImageProgress, ImageStage, LayerProgress, ProgressSink};
 pub use reference::{ImageSource, NamedReference, RegistryReference, validate};
-pub use store::ImageStore;
+pub use store::{ImageStore, absolute_reference};
 
 #[cfg(test)]
 mod tests;

@@ -344,6 +344,17 @@ impl RegistryReference {
     }
 }
 
+/// Checks the host of a configured registry.
+pub(super) fn check_registry(host: &str) -> BoxliteResult<()> {
+    check_host(host).map_err(|error| {
+        BoxliteError::Config(
+            Detail::new(format!("`{}` is no registry host: {error}", printable(host)))
+                .subject(printable(host))
+                .hint("write host or host:port, without scheme and without a repository"),
+        )
+    })
+}
+
 /// The configured entry for a host, or one with every default.
 pub(super) fn registry_for(host: &str, registries: &[ImageRegistry]) -> ImageRegistry {
     registries

@@ -22,7 +22,7 @@ use super::locks::{LockGuard, Locks};
 use super::manifest::{Document, ImageManifest};
 use super::progress::ProgressSink;
 use super::pull::{Target, pull};
-use super::reference::ImageSource;
+use super::reference::{ImageSource, check_registry};
 use super::refs::{Record, Refs};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::runtime::registry::ImageRegistry;
@@ -195,6 +195,10 @@ impl Inner {
                 remove_if_there(&entry.path())?;
             }
         }
+        // Taking a dead owner's lock and giving it back removes its file.
+        for name in self.locks.names()? {
+            drop(self.locks.try_acquire(&name, "sweeping")?);
+        }
         Ok(())
     }
 }
@@ -209,6 +213,15 @@ fn targets(reference: &str, registries: &[ImageRegistry]) -> BoxliteResult<Vec<T
     }
 }
 
+/// The reference as a box keeps it: the path of a local source made absolute, so that it means the same wherever it
+/// is read again.
+pub fn absolute_reference(reference: &str) -> BoxliteResult<String> {
+    match ImageSource::parse(reference)? {
+        ImageSource::Registry(_) => Ok(reference.to_owned()),
+        local => Ok(Target::local(&local)?.reference()),
+    }
+}
+
 impl ImageStore {
     /// Opens the store at `images_dir`, or makes one. Blocking, but short.
     pub fn open(
@@ -216,6 +229,9 @@ impl ImageStore {
         registries: Vec<ImageRegistry>,
         limits: ImageLimits,
     ) -> BoxliteResult<Self> {
+        for entry in &registries {
+            check_registry(&entry.host)?;
+        }
         for sub in ["blobs/sha256", "refs", "disks", "tmp"] {
             let dir = images_dir.join(sub);
             std::fs::create_dir_all(&dir).map_err(|error| BoxliteError::io("create", &dir, &error))?;

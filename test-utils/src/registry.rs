@@ -19,7 +19,7 @@ pub struct RegistryOptions {
     pub tls: bool,
     /// Ask for this user name and password.
     pub basic_auth: Option<(String, String)>,
-    /// Ask for bearer tokens of the service at this URL, signed with the key of `token_certificate`.
+    /// Ask for bearer tokens of the service at this URL, signed with the CA's key.
     pub token_realm: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Registry {
     pub fn start_with(options: RegistryOptions) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         if options.tls || options.token_realm.is_some() {
-            make_certificate(dir.path())?;
+            make_certificates(dir.path())?;
         }
         if let Some((user, password)) = &options.basic_auth {
             let made = run(Command::new("htpasswd").args(["-Bbn", user, password]))?;
@@ -86,12 +86,12 @@ impl Registry {
 
     /// The certificate of the test's CA, when TLS or tokens are used.
     pub fn ca_certificate(&self) -> PathBuf {
-        self.dir.path().join("cert.pem")
+        self.dir.path().join("ca.pem")
     }
 
     /// The key that belongs to [`Self::ca_certificate`], for signing tokens.
-    pub fn key(&self) -> PathBuf {
-        self.dir.path().join("key.pem")
+    pub fn ca_key(&self) -> PathBuf {
+        self.dir.path().join("ca-key.pem")
     }
 
     /// The file in which the registry keeps a blob.
@@ -178,7 +178,7 @@ fn spawn(dir: &Path, port: u16, options: &RegistryOptions) -> io::Result<Child> 
         config += &format!(
             "auth:\n  token:\n    realm: {realm}\n    service: {TOKEN_SERVICE}\n    issuer: {TOKEN_SERVICE}\n    \
              rootcertbundle: {}\n",
-            path("cert.pem")
+            path("ca.pem")
         );
     }
     fs::write(dir.join("config.yml"), config)?;
@@ -221,23 +221,22 @@ fn wait_until_up(child: &mut Child, port: u16) -> io::Result<()> {
     }
 }
 
-/// A self-signed certificate for 127.0.0.1.
-fn make_certificate(dir: &Path) -> io::Result<()> {
-    let (key, cert) = (dir.join("key.pem"), dir.join("cert.pem"));
+/// A CA of this test, and a certificate for 127.0.0.1 signed by it.
+fn make_certificates(dir: &Path) -> io::Result<()> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let request = |arguments: &[&str], subject: &str, key: &str, out: &str| {
+        let mut command = Command::new("openssl");
+        command.args(["req", "-newkey", "rsa:2048", "-nodes", "-subj", subject]).args(arguments);
+        run(command.args(["-keyout", &path(key), "-out", &path(out)])).map(drop)
+    };
+    request(&["-x509", "-days", "2"], "/CN=boxlite test CA", "ca-key.pem", "ca.pem")?;
+    request(&[], "/CN=127.0.0.1", "key.pem", "request.pem")?;
+    let names = "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,DNS:localhost\n";
+    fs::write(dir.join("names"), names)?;
     let mut command = Command::new("openssl");
-    command.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=boxlite test",
-    ]);
-    command.args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout"]).arg(key);
-    run(command.arg("-out").arg(cert)).map(drop)
+    command.args(["x509", "-req", "-days", "2", "-CAcreateserial", "-in", &path("request.pem")]);
+    command.args(["-CA", &path("ca.pem"), "-CAkey", &path("ca-key.pem"), "-extfile", &path("names")]);
+    run(command.args(["-out", &path("cert.pem")])).map(drop)
 }
 
 /// Runs a program to its end; a failure shows what it printed.

@@ -136,6 +136,7 @@ fn what_a_killed_process_left_is_swept() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(store(dir.path()));
     let tmp = dir.path().join("images/tmp");
+    fs::write(dir.path().join("images/locks/disk-00.lock"), "1\nbuilding\n").expect("a dead owner's lock");
     for name in ["disk-00.tmp", "store.11", "blob-22.partial", "blob-33.partial", "disk-44.tmp"] {
         fs::write(tmp.join(name), "x").expect("a leftover");
     }
@@ -148,4 +149,5 @@ fn what_a_killed_process_left_is_swept() {
     drop(held);
     // A young partial blob is something to go on with; what somebody works on is left alone.
     assert_eq!(files_below(&tmp), ["blob-22.partial", "disk-44.tmp"]);
+    assert!(files_below(&dir.path().join("images/locks")).is_empty());
 }

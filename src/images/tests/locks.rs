@@ -74,6 +74,11 @@ async fn another_process_is_named_by_pid_and_its_death_frees_the_lock() {
     assert!(matches!(error, BoxliteError::Busy(_)), "{text}");
     assert!(text.contains(&format!("process {} (pulling y)", owner.id())), "{text}");
 
+    // Two that wait here: both are told of the process, not of each other.
+    let (one, two) = tokio::join!(locks.acquire("a", "one"), locks.acquire("a", "two"));
+    for error in [one.expect_err("it is held"), two.expect_err("it is held")] {
+        assert!(error.to_string().contains("pulling y"), "{error}");
+    }
     owner.kill().expect("a kill");
     owner.wait().expect("its end");
     drop(locks.acquire("a", "working").await.expect("the lock of the dead is free"));

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use boxlite_test_utils::registry::{Registry, RegistryOptions};
+
 use super::faults::{Scene, scene};
-use super::{assert_tidy, files_below, store_with};
+use super::{assert_tidy, files_below, sample_layout, store_with};
 use crate::errors::BoxliteError;
 use crate::images::ProgressSink;
 use crate::runtime::registry::ImageRegistry;
@@ -18,21 +20,26 @@ const ORDER: &str = "BOXLITE_TEST_PULL";
 #[tokio::test]
 async fn as_another_process() {
     let Ok(order) = std::env::var(ORDER) else { return };
-    let [dir, host, reference] = order.split('|').collect::<Vec<_>>()[..] else { panic!("{order}") };
-    let store = store_with(Path::new(dir), vec![ImageRegistry::http(host)]);
+    let [dir, transport, host, reference] = order.split('|').collect::<Vec<_>>()[..] else {
+        panic!("{order}")
+    };
+    let entry = if transport == "https" { ImageRegistry::https(host) } else { ImageRegistry::http(host) };
+    let store = store_with(Path::new(dir), vec![entry]);
     let image = store.ensure(reference, &ProgressSink::none()).await.expect("a pull");
     store.disk(&image, &ProgressSink::none()).await.expect("a disk");
 }
 
 fn another_process(scene: &Scene) -> Child {
+    let order = format!("{}|http|{}|{}", scene.dir.path().display(), scene.proxy.host(), scene.reference());
+    ordered(&order).spawn().expect("a process")
+}
+
+fn ordered(order: &str) -> Command {
     let module = module_path!().split_once("::").map_or("", |(_, path)| path);
-    let order = format!("{}|{}|{}", scene.dir.path().display(), scene.proxy.host(), scene.reference());
-    Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", &format!("{module}::as_another_process")])
-        .env(ORDER, order)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("a process")
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", &format!("{module}::as_another_process")]).env(ORDER, order);
+    command.stdout(Stdio::null());
+    command
 }
 
 fn send(process: &Child, signal: libc::c_int) {
@@ -108,4 +115,22 @@ async fn a_process_that_stands_still_is_named() {
     send(&other, libc::SIGCONT);
     assert!(other.wait().expect("its end").success());
     assert_tidy(scene.dir.path());
+}
+
+#[test]
+fn a_ca_of_the_machine_is_trusted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = RegistryOptions { tls: true, ..Default::default() };
+    let registry = Registry::start_with(options).expect("a registry");
+    let layout = sample_layout(dir.path());
+    let source = format!("oci:{}:v1", layout.dir().display());
+    registry.push(&source, "app:v1", &["--preserve-digests"]).expect("a push");
+    let order = format!("{}|https|{}|{}", dir.path().display(), registry.host(), registry.image("app:v1"));
+    // The variable says where a machine's trust store is; it is read by the other process only.
+    let pull = |store: &Path| ordered(&order).env("SSL_CERT_FILE", store).stderr(Stdio::null()).status();
+    let empty = dir.path().join("empty.pem");
+    std::fs::write(&empty, "").expect("a file");
+    assert!(!pull(&empty).expect("a process").success());
+    assert!(pull(&registry.ca_certificate()).expect("a process").success());
+    assert_tidy(dir.path());
 }

@@ -100,6 +100,18 @@ fn what_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
+fn a_registry_host_is_a_host() {
+    for good in ["ghcr.io", "127.0.0.1:5000", "[::1]:5000", "localhost"] {
+        assert_eq!(check_registry(good), Ok(()));
+    }
+    for bad in ["", "https://ghcr.io", "ghcr.io/org", "host:port", "a b", "host:"] {
+        let error = check_registry(bad).expect_err(bad);
+        assert!(matches!(error, BoxliteError::Config(_)), "{error}");
+        assert!(error.to_string().contains(&format!("`{bad}`")), "{error}");
+    }
+}
+
+#[test]
 fn the_entry_of_a_registry_is_found_by_any_of_its_names() {
     let configured = [ImageRegistry::https("registry-1.docker.io").with_basic_auth("u", "p")];
     assert_eq!(registry_for("docker.io", &configured), configured[0]);

@@ -82,7 +82,7 @@ fn answer(mut client: TcpStream, signer: &Signer) -> io::Result<()> {
 
 impl Signer {
     fn of(registry: &Registry) -> Self {
-        Self { key: registry.key(), certificate: registry.ca_certificate() }
+        Self { key: registry.ca_key(), certificate: registry.ca_certificate() }
     }
 
     fn token(&self, actions: &[&str]) -> io::Result<String> {
