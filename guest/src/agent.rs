@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use boxlite_proto::event::ByeReason;
 use boxlite_proto::stream::BytesHeader;
@@ -16,6 +17,7 @@ use yamux::Stream;
 
 use crate::channel::events::Events;
 use crate::channel::session::Dispatch;
+use crate::configure::Boot;
 use crate::console::{self, Stage};
 use crate::error::{AgentError, Context};
 use crate::exec::{Home, Table};
@@ -36,17 +38,25 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Agent {
     state: Mutex<State>,
+    boot: Mutex<Boot>,
     pub(crate) executions: Arc<Table>,
     pub(crate) events: Arc<Events>,
 }
 
 impl Agent {
-    pub(crate) fn new() -> Self {
+    /// An agent that has prepared the VM and looks for the host.
+    pub(crate) fn new(boot: Boot) -> Self {
         Self {
             state: Mutex::new(State::Unconfigured),
+            boot: Mutex::new(boot),
             executions: Arc::new(Table::default()),
             events: Arc::new(Events::default()),
         }
+    }
+
+    /// The way to the host is found.
+    pub(crate) fn connected(&self, took: Duration) {
+        lock(&self.boot).channel = took;
     }
 
     /// The box, for a call that needs one.
@@ -61,7 +71,7 @@ impl Agent {
     /// Sets the box up by `make`, once; a failed attempt leaves nothing but mounts that a new start clears.
     pub(crate) fn configure<T>(
         self: &Arc<Self>,
-        make: impl FnOnce() -> Result<(Home, T), AgentError>,
+        make: impl FnOnce(Boot) -> Result<(Home, T), AgentError>,
     ) -> Result<T, AgentError> {
         let mut state = lock(&self.state);
         match *state {
@@ -70,7 +80,7 @@ impl Agent {
             State::PoweringOff => return Err(AgentError::PoweringOff),
         }
         console::enter(Stage::Configure);
-        let (home, answer) = make()?;
+        let (home, answer) = make(*lock(&self.boot))?;
         let init = register(home.init.pidfd().step(|| "watch the box's init".into())?, Interest::READABLE)
             .step(|| "watch the box's init".into())?;
         console::enter(Stage::Serve);
@@ -95,7 +105,7 @@ async fn watch_init(agent: Arc<Agent>, init: AsyncFd<OwnedFd>) {
         && let Some(home) = agent.retire()
     {
         console::say("the box's init has died: ending the virtual machine");
-        power::end(&agent, home, std::time::Duration::ZERO, ByeReason::AgentFailed).await;
+        power::end(&agent, home, Duration::ZERO, ByeReason::AgentFailed).await;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::rootfs::layout;
 use crate::sys::mounts::mount_virtual;
 
 /// Kernel settings, each with what it is for.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     // The kernel's default of 4096 is too few for a busy box.
     ("/proc/sys/kernel/pid_max", "4194304"),
     // Links planted in shared directories are followed by their owners only.
@@ -26,8 +26,9 @@ const SETTINGS: [(&str, &str); 7] = [
     ("/proc/sys/kernel/unprivileged_bpf_disabled", "1"),
     // A user namespace would give any process of the box a full set of capabilities in it, as containers refuse.
     ("/proc/sys/user/max_user_namespaces", "0"),
-    // Every allocation is granted and the OOM killer picks from the box, never from the agent.
-    ("/proc/sys/vm/overcommit_memory", "1"),
+    // As in containers: no port and no ping needs a capability, since all of the network is the box's own.
+    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
 ];
 
 /// Largest number of open files that processes of the box may ask for; each starts with a soft limit of 1024.

@@ -22,9 +22,23 @@ use crate::rootfs::{mount_disk, mount_image, mount_root};
 use crate::sys::mounts::read_line;
 use crate::sys::{ENTROPY_BYTES, net, seed_kernel_rng};
 
+/// What the VM's start took before Configure.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Boot {
+    /// From the kernel's first moment to the agent's.
+    pub(crate) kernel: Duration,
+    /// The agent's own preparations.
+    pub(crate) agent: Duration,
+    /// Until the way to the host was found.
+    pub(crate) channel: Duration,
+}
+
 /// Sets the box up. Order matters: nothing random is read before the reseed, so that clones of one VM differ.
-pub(crate) fn run(request: &ConfigureRequest) -> Result<(Home, ConfigureResponse), AgentError> {
+pub(crate) fn run(request: &ConfigureRequest, boot: Boot) -> Result<(Home, ConfigureResponse), AgentError> {
     let mut stages = Stages::default();
+    stages.add("kernel", boot.kernel);
+    stages.add("agent", boot.agent);
+    stages.add("channel", boot.channel);
     stages.run("clock", || set_clock(request.wall_clock_ns))?;
     stages.run("entropy", || seed(&request.entropy))?;
     stages.run("identity", || set_hostname(&request.hostname))?;
@@ -69,9 +83,13 @@ impl Stages {
     fn run<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T, AgentError>) -> Result<T, AgentError> {
         let start = Instant::now();
         let result = step()?;
-        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.done.push(Stage { name: name.to_owned(), micros, ..Stage::default() });
+        self.add(name, start.elapsed());
         Ok(result)
+    }
+
+    fn add(&mut self, name: &str, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.done.push(Stage { name: name.to_owned(), micros, ..Stage::default() });
     }
 }
 

@@ -21,10 +21,12 @@ mod sys;
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, Router};
 use crate::channel::Link;
 use crate::channel::session::Dispatch;
+use crate::configure::Boot;
 use crate::console::Stage;
 use crate::error::{AgentError, Context};
 
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<Infallible, AgentError> {
+    let start = Instant::now();
+    let kernel =
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
     console::install().step(|| "install the crash handlers".into())?;
     boot::prepare()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -49,16 +54,18 @@ fn run() -> Result<Infallible, AgentError> {
         .enable_time()
         .build()
         .step(|| "start the event loop".into())?;
-    runtime.block_on(serve())
+    runtime.block_on(serve(Boot { kernel, agent: start.elapsed(), channel: Duration::ZERO }))
 }
 
-async fn serve() -> Result<Infallible, AgentError> {
+async fn serve(boot: Boot) -> Result<Infallible, AgentError> {
+    let start = Instant::now();
     console::enter(Stage::Channel);
-    let agent = Arc::new(Agent::new());
+    let agent = Arc::new(Agent::new(boot));
     let (calls, streams) = tokio::sync::mpsc::unbounded_channel();
     let _server = service::serve(Arc::clone(&agent), streams).await?;
-    let router: Arc<dyn Dispatch> = Arc::new(Router { agent, calls });
+    let router: Arc<dyn Dispatch> = Arc::new(Router { agent: Arc::clone(&agent), calls });
     let mut link = Link::find().await?;
+    agent.connected(start.elapsed());
     loop {
         link.visit(&router).await;
     }

@@ -49,7 +49,7 @@ impl agent_ttrpc::Agent for Calls {
         _: &TtrpcContext,
         request: ConfigureRequest,
     ) -> ttrpc::Result<ConfigureResponse> {
-        Ok(self.0.configure(|| configure::run(&request))?)
+        Ok(self.0.configure(|boot| configure::run(&request, boot))?)
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecRequest) -> ttrpc::Result<ExecResponse> {
@@ -144,6 +144,8 @@ impl agent_ttrpc::Agent for Calls {
         response.uptime_ms = system.uptime_ms;
         response.memory_total_bytes = system.memory_total;
         response.memory_used_bytes = system.memory_used;
+        response.agent_descriptors = system.descriptors;
+        response.agent_memory_bytes = system.resident;
         Ok(response)
     }
 }

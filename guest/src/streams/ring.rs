@@ -4,6 +4,8 @@
 
 /// Most bytes that are kept.
 pub(crate) const LIMIT: usize = 1024 * 1024;
+/// What a ring grows to for bytes that have been sent: more than can be under way between here and the taker.
+const HISTORY: usize = 512 * 1024;
 /// What a ring begins with.
 const START: usize = 64 * 1024;
 
@@ -55,8 +57,9 @@ impl Ring {
     /// Room for the next bytes in one piece, at most `most`. Without `lossy` unsent bytes are never in it, so it is
     /// empty when they fill the ring.
     pub(crate) fn space(&mut self, most: usize, lossy: bool) -> &mut [u8] {
-        // Grown at each turn of the ring as well, so that what has been sent stays as long as the limit allows.
-        if self.unsent_len() == self.memory.len() || self.at(self.head) == 0 {
+        // Grown at a turn of the ring as well, so that what has just been sent stays for who comes back.
+        let sent_would_go = self.memory.len() < HISTORY && !self.memory.is_empty() && self.at(self.head) == 0;
+        if self.unsent_len() == self.memory.len() || sent_would_go {
             self.grow();
         }
         let loses = lossy && self.memory.len() == LIMIT;

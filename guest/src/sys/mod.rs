@@ -149,6 +149,10 @@ pub(crate) struct Usage {
     pub(crate) uptime_ms: u64,
     pub(crate) memory_total: u64,
     pub(crate) memory_used: u64,
+    /// Of the agent itself.
+    pub(crate) descriptors: u32,
+    /// Of the agent itself.
+    pub(crate) resident: u64,
 }
 
 /// Asks the kernel for uptime and memory; page cache counts as free.
@@ -161,17 +165,25 @@ pub(crate) fn usage() -> Usage {
         uptime_ms: u64::try_from(Duration::from(uptime).as_millis()).unwrap_or(u64::MAX),
         memory_total: total,
         memory_used: total.saturating_sub(available),
+        // One of them is the listing's own.
+        descriptors: std::fs::read_dir("/proc/self/fd")
+            .map_or(0, |list| u32::try_from(list.count().saturating_sub(1)).unwrap_or(u32::MAX)),
+        resident: kilobytes(&std::fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmRSS:"),
     }
 }
 
 /// Total and available bytes from the text of /proc/meminfo.
 fn memory(text: &str) -> (u64, u64) {
-    let value = |key: &str| {
+    (kilobytes(text, "MemTotal:"), kilobytes(text, "MemAvailable:"))
+}
+
+/// The bytes behind `key` in a text of "key number kB" lines; 0 where it is missing.
+fn kilobytes(text: &str, key: &str) -> u64 {
+    let value = || {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
         line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
     };
-    let bytes = |key| value(key).unwrap_or(0).saturating_mul(1024);
-    (bytes("MemTotal:"), bytes("MemAvailable:"))
+    value().unwrap_or(0).saturating_mul(1024)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use nix::errno::Errno;
 
 /// Start the child in the cgroup given as a descriptor (the libc crate's constant is too narrow).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// Start the child with default signal handlers: the agent's speak of the agent's death.
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
 /// The kernel's `struct clone_args` up to `cgroup`, the last field we set.
 #[repr(C)]
@@ -89,7 +91,9 @@ pub(crate) unsafe fn spawn_borrowing<T>(
     let mut stack = Stack([MaybeUninit::uninit(); 64 * 1024]);
     let mut pidfd: RawFd = -1;
     let args = CloneArgs {
-        flags: (libc::CLONE_PIDFD | libc::CLONE_VM | libc::CLONE_VFORK) as u64 | CLONE_INTO_CGROUP,
+        flags: (libc::CLONE_PIDFD | libc::CLONE_VM | libc::CLONE_VFORK) as u64
+            | CLONE_INTO_CGROUP
+            | CLONE_CLEAR_SIGHAND,
         pidfd: (&raw mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
         stack: (&raw mut stack) as u64,
