@@ -77,6 +77,11 @@ impl Layout {
         self.home.join("tmp")
     }
 
+    /// What was measured of the host, for the boot it was measured in.
+    pub(crate) fn tsc_rate(&self) -> PathBuf {
+        self.home.join("db/tsc-khz")
+    }
+
     /// The lock that serialises a box's transitions between processes.
     pub(crate) fn transition_lock(&self, id: &BoxID) -> PathBuf {
         self.home.join("locks").join(format!("{id}.lock"))

@@ -83,6 +83,9 @@ pub enum Report {
         kernel: String,
         /// The guest's clock source.
         clocksource: String,
+        /// The time stamp counter's rate in kHz that the guest was told, for the next start.
+        #[serde(default)]
+        tsc_khz: u32,
     },
     /// The box could not be started; the shim ends.
     Failed(StartFailure),

@@ -15,6 +15,7 @@ use crate::layout::Layout;
 use crate::litebox::live::LiveBox;
 use crate::runtime::id::BoxID;
 use crate::util::process_start_time;
+use crate::vmm::TscRate;
 use crate::vmm::pieces::Finder;
 
 /// One runtime's engine room. Boxes and executions keep it; its threads end with the last runtime handle.
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     pub(crate) finder: Finder,
     pub(crate) executor: Executor,
     pub(crate) owner: OwnerIdentity,
+    pub(crate) tsc: TscRate,
     live: Mutex<HashMap<BoxID, Arc<LiveBox>>>,
     /// Boxes that a `stop` removed, so that a later `remove` by the same caller finds its wish fulfilled.
     removed_by_stop: Mutex<HashSet<BoxID>>,
@@ -60,6 +62,7 @@ impl Core {
         executor: Executor,
     ) -> Self {
         Self {
+            tsc: TscRate::at(&layout),
             layout,
             database,
             images,

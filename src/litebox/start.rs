@@ -233,6 +233,7 @@ impl Attempt {
             owner_pid: self.core.owner.pid,
             owner_start: self.core.owner.start_time,
         };
+        self.core.tsc.note(started.tsc_khz);
         let detached = BoxSpec::of(&self.row)?.options.detach;
         let id = self.row.id.clone();
         self.core.query(move |database| database.settle(&id, &outcome)).await?;
@@ -300,7 +301,7 @@ impl Attempt {
             memory_mib: spec.memory().0,
             hostname: self.row.name.clone().unwrap_or_else(|| self.row.id.to_string()),
             detach: spec.options.detach,
-            tsc_khz: 0,
+            tsc_khz: self.core.tsc.khz(),
             boot_deadline_ms: BOOT_DEADLINE.as_millis() as u64,
             stop_grace_ms: STOP_GRACE.as_millis() as u64,
             pids_max: 0,

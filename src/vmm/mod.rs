@@ -4,6 +4,8 @@ mod descriptor;
 pub(crate) mod pieces;
 mod shim;
 mod tree;
+mod tsc;
 
 pub(crate) use shim::{Owner, ShimProcess, Started, StartingShim};
 pub(crate) use tree::{processes_of, reap_tree};
+pub(crate) use tsc::TscRate;

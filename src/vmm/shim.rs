@@ -119,6 +119,8 @@ pub(crate) struct Started {
     /// Steps of the start with the microseconds at which each was done, shim first, then the agent's own durations.
     pub(crate) stages: Vec<(String, u64)>,
     pub(crate) agent_stages: Vec<(String, u64)>,
+    /// The time stamp counter's rate in kHz, as the guest was told.
+    pub(crate) tsc_khz: u32,
 }
 
 impl StartingShim {
@@ -160,11 +162,11 @@ impl StartingShim {
                     }
                     return Ok(Err(failure));
                 }
-                Report::Ready { stages: agent_stages, .. } => {
+                Report::Ready { stages: agent_stages, tsc_khz, .. } => {
                     let Some(process) = self.process.take() else {
                         return Err(shim_vanished("it was gone before it could be watched"));
                     };
-                    return Ok(Ok(Started { process, owner: self.owner, stages, agent_stages }));
+                    return Ok(Ok(Started { process, owner: self.owner, stages, agent_stages, tsc_khz }));
                 }
             }
         }

@@ -62,6 +62,7 @@ pub(crate) async fn start(
                 stages: configured.stages.iter().map(|stage| (stage.name.clone(), stage.micros)).collect(),
                 kernel: configured.kernel.clone(),
                 clocksource: configured.clocksource.clone(),
+                tsc_khz,
             });
             log!("ready: Linux {}, clocksource {}", configured.kernel, configured.clocksource);
             return Ok(Started { machine, up, listener });
