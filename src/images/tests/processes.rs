@@ -134,3 +134,40 @@ fn a_ca_of_the_machine_is_trusted() {
     assert!(pull(&registry.ca_certificate()).expect("a process").success());
     assert_tidy(dir.path());
 }
+
+/// Pulls `scene`'s image and builds its disk on a file system of `size`; what the process said, and the files left.
+fn on_a_small_disk(scene: &Scene, size: &str) -> (String, Vec<String>) {
+    let place = scene.dir.path().join("small");
+    std::fs::create_dir_all(&place).expect("a directory");
+    let order = format!("{}|http|{}|{}", place.display(), scene.proxy.host(), scene.reference());
+    let inner = ordered(&order);
+    let script = "mount -t tmpfs -o size=$1 none \"$2\" || exit 99; place=$2; shift 2; \"$@\"; \
+                  cd \"$place\" && find . -type f -printf 'left %P\\n'";
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script, "sh", size])
+        .arg(&place)
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env(ORDER, order)
+        .output()
+        .expect("unshare");
+    assert_ne!(output.status.code(), Some(99), "this test mounts a tmpfs in a user namespace: {output:?}");
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let left = text.lines().filter_map(|line| line.strip_prefix("left images/")).map(str::to_owned).collect();
+    (text, left)
+}
+
+#[test]
+fn a_full_disk_is_told_and_left_as_it_was() {
+    let scene = scene(1);
+    // Too small for the layer; then for the disk beside it; then large enough.
+    for (size, full, blobs, disks) in [("1m", true, 1, 0), ("3m", true, 3, 0), ("8m", false, 3, 1)] {
+        let (text, left) = on_a_small_disk(&scene, size);
+        assert_eq!(text.contains("ResourceExhausted"), full, "{size}: {text}");
+        assert_eq!(left.iter().filter(|name| name.starts_with("blobs/")).count(), blobs, "{size}: {left:?}");
+        assert_eq!(left.iter().filter(|name| name.starts_with("disks/")).count(), disks, "{size}: {left:?}");
+        let loose = |name: &&String| name.starts_with("tmp/") || name.starts_with("locks/");
+        assert_eq!(left.iter().find(loose), None, "{size}");
+    }
+}
