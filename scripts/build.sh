@@ -9,9 +9,7 @@ triple=$(uname -m)-unknown-linux-gnu
 library=$libexec/libkrunfw.so.5
 [ -s "$library" ] || die "no $library: run \`make setup\`"
 
-# Two calls: built together, the shim's features of tokio (signal) would reach the library too.
-cargo build --release --locked -p boxlite
-cargo build --release --locked -p boxlite-shim
+cargo build --release --locked -p boxlite -p boxlite-shim
 # A static agent needs --target: without it the flag would reach the procedural macros. RUSTFLAGS would override it.
 env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS cargo build --release --locked -p boxlite-guest --target "$triple" \
     --config "target.$triple.rustflags=[\"-Ctarget-feature=+crt-static\"]"
