@@ -209,3 +209,18 @@ fn every_function_can_be_called_from_c_and_cpp_and_survives_null() {
         assert!(said.is_empty(), "the library printed something: {said}");
     }
 }
+
+#[test]
+fn the_programs_in_the_documentation_compile() {
+    header();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let text = read(&root().join("docs/c-api.md"));
+    let programs: Vec<&str> =
+        text.split("```c\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!programs.is_empty(), "docs/c-api.md shows no program");
+    for (index, program) in programs.iter().enumerate() {
+        let source = dir.path().join(format!("documented{index}.c"));
+        std::fs::write(&source, program).expect("write");
+        compile("gcc", &C99, &source, &dir.path().join("documented.o"), &["-c"]);
+    }
+}
