@@ -64,9 +64,9 @@ async fn serve(boot: Boot) -> Result<Infallible, AgentError> {
     let (calls, streams) = tokio::sync::mpsc::unbounded_channel();
     let _server = service::serve(Arc::clone(&agent), streams).await?;
     let router: Arc<dyn Dispatch> = Arc::new(Router { agent: Arc::clone(&agent), calls });
-    let mut link = Link::find().await?;
+    let link = Link::find().await?;
     agent.connected(start.elapsed());
     loop {
-        link.visit(&router).await;
+        link.visit(&router).await?;
     }
 }

@@ -1,67 +1,77 @@
 //! QEMU's virtserialport as an asynchronous byte pipe.
 //!
-//! Owns what the port's odd end-of-file means: a read of 0 says that nobody is at the host's end. Before the first
-//! byte of a visit that is "not yet" and waited for; after it, the visit is over.
+//! Owns waiting for a host at the port's other end, and reading and writing while one is there. The port is hung up
+//! as long as nobody is there, and the reactor keeps a hang-up for good: so each visit has a registration of its
+//! own, and waiting for the next goes through an epoll instance that passes on changes only.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::io::{AsyncRead, AsyncWrite};
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::poll::PollTimeout;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::Mode;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::sys::register;
+use crate::sys::{is_hung_up, poll_read, poll_write, register};
 
-/// The port. Reads and writes wait for the host without holding the thread.
+/// The port, with or without a host.
 #[derive(Debug)]
 pub(crate) struct SerialPort {
-    fd: AsyncFd<OwnedFd>,
-    spoken: bool,
+    fd: OwnedFd,
 }
 
 impl SerialPort {
     /// Opens the device.
     pub(crate) fn open(device: &Path) -> io::Result<Self> {
-        let fd = open(device, OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Self { fd: register(fd, Interest::READABLE | Interest::WRITABLE)?, spoken: false })
+        let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(Self { fd: open(device, flags, Mode::empty())? })
     }
 
-    /// Forgets the last visit: from now on, nobody there means "not yet".
-    pub(crate) fn await_host(&mut self) {
-        self.spoken = false;
-    }
-}
-
-impl AsyncRead for SerialPort {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        loop {
-            let mut guard = ready!(this.fd.poll_read_ready(cx))?;
-            let fd: BorrowedFd<'_> = this.fd.get_ref().as_fd();
-            match nix::unistd::read(fd, buf) {
-                // The kernel wakes us when the host connects or sends, so clearing is no busy loop.
-                Ok(0) if !this.spoken => guard.clear_ready(),
-                Ok(n) => {
-                    this.spoken = true;
-                    return Poll::Ready(Ok(n));
-                }
-                Err(Errno::EAGAIN) => guard.clear_ready(),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
+    /// Returns when a host is there.
+    pub(crate) async fn host(&self) -> io::Result<Visit> {
+        if is_hung_up(self.fd.as_fd()) {
+            let changes = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+            let every = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+            changes.add(&self.fd, EpollEvent::new(every, 0))?;
+            let changes = register(changes.0, Interest::READABLE)?;
+            while is_hung_up(self.fd.as_fd()) {
+                let mut guard = changes.readable().await?;
+                take_change(changes.get_ref())?;
+                guard.clear_ready();
             }
         }
+        Ok(Visit { fd: register(self.fd.try_clone()?, Interest::READABLE | Interest::WRITABLE)? })
     }
 }
 
-impl AsyncWrite for SerialPort {
+/// Takes the change out of the epoll instance, so that only the next one makes it readable again.
+fn take_change(changes: &OwnedFd) -> io::Result<()> {
+    let changes = Epoll(changes.try_clone()?);
+    changes.wait(&mut [EpollEvent::empty()], PollTimeout::ZERO)?;
+    Ok(())
+}
+
+/// The port while a host is there; its end of file is the end of the visit.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    fd: AsyncFd<OwnedFd>,
+}
+
+impl AsyncRead for Visit {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        poll_read(&self.fd, cx, buf)
+    }
+}
+
+impl AsyncWrite for Visit {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        crate::sys::poll_write(&self.fd, cx, buf)
+        poll_write(&self.fd, cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,6 +13,7 @@ use futures::io::{AsyncRead, AsyncWrite, BufReader, BufWriter};
 use yamux::{Config, Connection, Mode, Stream};
 
 use super::Link;
+use crate::error::{AgentError, Context};
 
 /// Where streams go once their kind is known.
 pub(crate) trait Dispatch: Send + Sync + 'static {
@@ -26,13 +27,12 @@ pub(crate) trait Dispatch: Send + Sync + 'static {
 
 impl Link {
     /// Serves the next host from its first byte until it goes away.
-    pub(crate) async fn visit(&mut self, dispatch: &Arc<dyn Dispatch>) {
-        match self {
-            Self::Serial(port) => {
-                port.await_host();
-                serve(port, dispatch).await;
-            }
-        }
+    pub(crate) async fn visit(&self, dispatch: &Arc<dyn Dispatch>) -> Result<(), AgentError> {
+        let pipe = match self {
+            Self::Serial(port) => port.host().await.step(|| "wait for the host".into())?,
+        };
+        serve(pipe, dispatch).await;
+        Ok(())
     }
 }
 
