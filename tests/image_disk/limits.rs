@@ -71,6 +71,29 @@ fn too_many_entries_are_an_error_and_not_a_full_memory() {
 }
 
 #[test]
+fn long_paths_and_large_attributes_cannot_fill_the_memory() {
+    let deep = |index: usize| Item::dir(format!("{index}/{}", "d/".repeat(200)));
+    // Long, and no two alike at the start.
+    let long = |index: usize| Item::file(format!("{index:04}{}", "/name".repeat(800)), "");
+    let attributed = |index: usize| {
+        let mut item = Item::dir(index.to_string());
+        item.xattrs.push((b"user.a".to_vec(), vec![b'v'; 50_000]));
+        item
+    };
+    let make: [(&dyn Fn(usize) -> Item, &str); 3] =
+        [(&deep, "more than 3000 names"), (&long, "bytes of memory"), (&attributed, "bytes of memory")];
+    for (make, problem) in make {
+        let mut bench = Bench::new();
+        bench.limits.max_entries = 1000;
+        let items: Vec<Item> = (0..1000).map(make).collect();
+        bench.items(&items);
+        let error = bench.fail();
+        assert!(matches!(error, BoxliteError::ResourceExhausted(_)), "{error:?}");
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+}
+
+#[test]
 fn ten_million_entries_end_at_the_default_limit_in_bounded_memory() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("blob");

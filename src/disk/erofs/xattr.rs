@@ -45,6 +45,11 @@ impl Xattrs {
         if self.0.len() > MAX_BODY { Err(ErofsError::XattrsTooLarge) } else { Ok(Kept::Yes) }
     }
 
+    /// Bytes of memory they take.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The body as it stands behind the inode.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0

@@ -43,7 +43,7 @@ pub(super) fn build(
         }
         Ok::<_, Failure>(journals)
     })?;
-    let mut tree = Tree::new(IMPLIED);
+    let mut tree = Tree::new(IMPLIED, build.limits.max_names());
     while let Some((journal, layer)) = journals.pop() {
         build.apply(&mut tree, &journal).map_err(|error| (error, layer.label.clone()))?;
     }
@@ -59,6 +59,8 @@ pub(super) struct Build<'w, 'p> {
     pub(super) directories: Vec<Attributes>,
     pub(super) shadow: Shadow,
     pub(super) report: BuildReport,
+    /// Bytes of memory that finished journals and directories' attributes take.
+    pub(super) kept_bytes: u64,
     limits: BuildLimits,
     pub(super) meter: Meter<'w, 'p>,
 }
@@ -77,6 +79,7 @@ impl<'w, 'p> Build<'w, 'p> {
             directories: vec![Attributes { mode: 0o755, ..Attributes::default() }],
             shadow: Shadow::default(),
             report: BuildReport::default(),
+            kept_bytes: 0,
             // Inodes are counted in 32 bits.
             limits: BuildLimits { max_entries: limits.max_entries.min(u64::from(u32::MAX >> 1)), ..*limits },
             meter: Meter::new(progress, sizes.map(|size| size.len()).sum()),
@@ -103,6 +106,9 @@ impl<'w, 'p> Build<'w, 'p> {
             path::clean(&entry.path, &mut clean).map_err(|problem| problem.at(&entry.path))?;
             self.add_entry(&mut tar, entry, &clean, (index, number), &mut journal)?;
             number += 1;
+            if self.kept_bytes + journal.bytes() > self.limits.metadata_bytes() {
+                return Err(LayerError::TooMuchMetadata { limit: self.limits.metadata_bytes() });
+            }
             if (self.writer.blocks() - first_block) * BLOCK_U64 > self.limits.max_layer_bytes {
                 return Err(LayerError::TooLarge { limit: self.limits.max_layer_bytes });
             }
@@ -110,6 +116,7 @@ impl<'w, 'p> Build<'w, 'p> {
         }
         verify(tar, layer)?;
         self.shadow.next_layer();
+        self.kept_bytes += journal.bytes();
         Ok(journal)
     }
 

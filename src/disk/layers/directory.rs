@@ -40,7 +40,7 @@ pub(super) fn build(
         writer: Writer::new(out),
         inodes: Inodes::default(),
         directories: Vec::new(),
-        tree: Tree::new(IMPLIED),
+        tree: Tree::new(IMPLIED, limits.max_names()),
         linked: HashMap::new(),
         report: BuildReport::default(),
         limits: BuildLimits { max_entries: limits.max_entries.min(u64::from(u32::MAX >> 1)), ..*limits },
@@ -126,7 +126,7 @@ impl Walk<'_, '_> {
                 inode
             }
         };
-        self.tree.put(parent, name, Node::Leaf { inode, layer: 0 });
+        self.tree.put(parent, name, Node::Leaf { inode, layer: 0 }).map_err(at)?;
         if self.writer.blocks() * BLOCK_U64 > self.limits.max_layer_bytes {
             return Err(LayerError::TooLarge { limit: self.limits.max_layer_bytes });
         }

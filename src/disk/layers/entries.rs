@@ -88,6 +88,7 @@ impl Build<'_, '_> {
             }
             Kind::Directory => {
                 let attributes = self.attributes(&entry)?;
+                self.kept_bytes += attributes.xattrs.len() as u64;
                 journal.push(clean, &[], Change::Directory(self.directories.len() as DirectoryId));
                 self.directories.push(attributes);
             }

@@ -15,6 +15,8 @@ use crate::errors::{BoxliteError, Detail};
 pub(super) enum LayerError {
     #[error("cannot read the layer: {0}")]
     Read(io::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     #[error("the layer is declared as {declared} but its data is {found}")]
     WrongCompression { declared: LayerCompression, found: LayerCompression },
     #[error("the {format} data is damaged: {reason}")]
@@ -33,6 +35,8 @@ pub(super) enum LayerError {
     TooLarge { limit: u64 },
     #[error("the layers have more than {limit} entries")]
     TooManyEntries { limit: u64 },
+    #[error("the layers' paths, links and directories' attributes take more than {limit} bytes of memory")]
+    TooMuchMetadata { limit: u64 },
     #[error("tar header at byte {offset}: {problem}")]
     Header { offset: u64, problem: HeaderProblem },
     #[error("entry `{}`: {problem}", shown(path))]
@@ -80,6 +84,8 @@ pub(super) enum EntryProblem {
     SymlinkLoop,
     #[error("the layers' paths lead through symbolic links too often")]
     TooManySteps,
+    #[error("the tree has more than {limit} names, directories that only paths imply included")]
+    TooManyNames { limit: usize },
     #[error("{0}")]
     Attributes(ErofsError),
     #[error("cannot {action} it: {error}")]
@@ -104,12 +110,19 @@ impl LayerError {
                 BoxliteError::Cancelled(Detail::new("the image disk's build was cancelled").subject(label))
             }
             Self::Bug(text) => BoxliteError::Internal(Detail::new(text).subject(label)),
+            Self::Thread(_) => BoxliteError::ResourceExhausted(
+                detail(&self, label).hint("raise the limit on this user's processes and threads (ulimit -u)"),
+            ),
             Self::TooLarge { .. } => BoxliteError::ResourceExhausted(
                 detail(&self, label).hint("raise the limit on a layer's size if this image is to be trusted"),
             ),
-            Self::TooManyEntries { .. } => BoxliteError::ResourceExhausted(
-                detail(&self, label).hint("raise the limit on entries if this image is to be trusted"),
-            ),
+            Self::TooManyEntries { .. }
+            | Self::TooMuchMetadata { .. }
+            | Self::Entry { problem: EntryProblem::TooManyNames { .. }, .. } => {
+                BoxliteError::ResourceExhausted(
+                    detail(&self, label).hint("raise the limit on entries if this image is to be trusted"),
+                )
+            }
             Self::Read(ref error) => {
                 let mut detail = detail(&self, label).hint("pull the image again");
                 if let Some(errno) = error.raw_os_error() {

@@ -64,6 +64,11 @@ impl Journal {
         });
     }
 
+    /// Bytes of memory that paths and targets take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// Gives all entries to `apply`, first to last, until one fails.
     pub(super) fn replay<E>(&self, mut apply: impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut path: Vec<u8> = Vec::new();

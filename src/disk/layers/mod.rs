@@ -81,8 +81,20 @@ pub struct LayerSource {
 pub struct BuildLimits {
     /// Uncompressed bytes of a layer, and bytes that it may take on the disk.
     pub max_layer_bytes: u64,
-    /// Entries of all layers together; each costs some 200 bytes of memory.
+    /// Entries of all layers together; each costs some 200 bytes of memory. Twice as many names may come of them
+    /// (paths imply directories), and their paths, links and directories' attributes may take 256 bytes each on
+    /// average.
     pub max_entries: u64,
+}
+
+impl BuildLimits {
+    fn max_names(&self) -> usize {
+        usize::try_from(self.max_entries.min(u64::from(u32::MAX >> 2)) * 2 + 1000).unwrap_or(usize::MAX)
+    }
+
+    fn metadata_bytes(&self) -> u64 {
+        self.max_entries.saturating_mul(256).saturating_add(1 << 20)
+    }
 }
 
 impl Default for BuildLimits {

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Scope;
 
@@ -53,16 +54,18 @@ impl<'a> Feed<'a> {
             .spawn_scoped(scope, move || {
                 let pipe = Pipe { send, empty, read };
                 for layer in layers {
-                    let last = match pipe.send_layer(layer) {
-                        Ok(()) => Message::End,
-                        Err(error) => Message::Failed(error),
+                    // A decoder's panic is this layer's error, not the caller's panic.
+                    let last = match catch_unwind(AssertUnwindSafe(|| pipe.send_layer(layer))) {
+                        Ok(Ok(())) => Message::End,
+                        Ok(Err(error)) => Message::Failed(error),
+                        Err(_) => Message::Failed(LayerError::Bug("the decompressor panicked")),
                     };
                     if pipe.send.send(last).is_err() {
                         return;
                     }
                 }
             })
-            .map_err(LayerError::Read)?;
+            .map_err(LayerError::Thread)?;
         Ok(Self { messages, spent, read })
     }
 

@@ -72,13 +72,14 @@ struct Resolved<'p> {
 
 pub(super) struct Tree {
     nodes: Vec<Node>,
+    max_nodes: usize,
     layer: u32,
     steps: u64,
 }
 
 impl Tree {
-    /// An empty root with the attributes that directories nobody described have.
-    pub(super) fn new(implied: DirectoryId) -> Self {
+    /// An empty root with the attributes that directories nobody described have, and room for `max_nodes` names.
+    pub(super) fn new(implied: DirectoryId, max_nodes: usize) -> Self {
         let root = Directory {
             children: Children::new(),
             attributes: implied,
@@ -87,7 +88,7 @@ impl Tree {
             layer: 0,
             opaque: None,
         };
-        Self { nodes: vec![Node::Directory(Box::new(root))], layer: 0, steps: 0 }
+        Self { nodes: vec![Node::Directory(Box::new(root))], max_nodes, layer: 0, steps: 0 }
     }
 
     pub(super) fn node(&self, id: NodeId) -> &Node {
@@ -155,18 +156,21 @@ impl Tree {
             }
             Change::Whiteout | Change::Opaque => return Ok(()),
         };
-        self.put(parent, name, node);
-        Ok(())
+        self.put(parent, name, node).map(drop)
     }
 
     /// Puts a node under a name, in place of whatever had it.
-    pub(super) fn put(&mut self, parent: NodeId, name: &[u8], node: Node) -> NodeId {
+    pub(super) fn put(&mut self, parent: NodeId, name: &[u8], node: Node) -> Result<NodeId, EntryProblem> {
+        // Each entry may imply as many directories as its path has names.
+        if self.nodes.len() > self.max_nodes {
+            return Err(EntryProblem::TooManyNames { limit: self.max_nodes });
+        }
         let id = NodeId(self.nodes.len() as u32);
         self.nodes.push(node);
         if let Some(directory) = self.directory_mut(parent) {
             directory.children.insert(name.into(), id);
         }
-        id
+        Ok(id)
     }
 
     /// Puts a directory under a name; one that is there keeps its content.
@@ -200,11 +204,8 @@ impl Tree {
         }
         let children = Children::new();
         let layer = self.layer;
-        Ok(self.put(
-            parent,
-            name,
-            Node::Directory(Box::new(Directory { children, attributes, parent, depth, layer, opaque: None })),
-        ))
+        let directory = Directory { children, attributes, parent, depth, layer, opaque: None };
+        self.put(parent, name, Node::Directory(Box::new(directory)))
     }
 
     /// Counts the names of every inode.
