@@ -49,6 +49,17 @@ impl Scene {
         format!("{}/app:v1", self.proxy.host())
     }
 
+    /// Until a transfer has come some way.
+    pub(super) async fn in_the_middle(&self) {
+        for _ in 0..1000 {
+            if self.proxy.weather().blob_bytes > 400_000 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no transfer began");
+    }
+
     pub(super) fn store(&self) -> ImageStore {
         self.store_in(self.dir.path())
     }
@@ -129,7 +140,7 @@ async fn a_caller_that_leaves_keeps_nobody_waiting_and_what_it_got() {
     };
     // Alone: its leaving ends the transfer, and the partial blob stays for the next one.
     let only = start();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    scene.in_the_middle().await;
     only.abort();
     assert!(only.await.is_err_and(|error| error.is_cancelled()));
     tokio::time::sleep(Duration::from_millis(200)).await;

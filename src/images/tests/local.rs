@@ -8,7 +8,7 @@ use boxlite_test_utils::oci::{CONFIG, Layout, Packing, digest_of, tar_of};
 
 use super::{assert_tidy, refusal, sample_layout, store};
 use crate::errors::BoxliteError;
-use crate::images::{ImageStage, ProgressSink};
+use crate::images::{ImageStage, ProgressSink, absolute_reference};
 
 const QUIET: fn() -> ProgressSink = ProgressSink::none;
 
@@ -117,4 +117,13 @@ async fn bad_layouts_are_named_and_leave_nothing_behind() {
     assert!(matches!(error, BoxliteError::NotFound(_)) && error.to_string().contains("v1"), "{error}");
     let error = refusal(&at("homes/path"), &format!("oci:{}", at("nowhere").display())).await;
     assert!(matches!(error, BoxliteError::NotFound(_)) && error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn a_box_keeps_a_reference_that_means_the_same_anywhere() {
+    let here = std::env::current_dir().expect("a directory").display().to_string();
+    assert_eq!(absolute_reference("oci:some/dir:v1"), Ok(format!("oci:{here}/some/dir:v1")));
+    assert_eq!(absolute_reference("docker-archive:/x.tar"), Ok("docker-archive:/x.tar".into()));
+    assert_eq!(absolute_reference("alpine"), Ok("alpine".into()));
+    assert!(matches!(absolute_reference("Alpine"), Err(BoxliteError::InvalidArgument(_))));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn locks(dir: &Path) -> Locks {
     Locks::open(dir.join("locks"), PATIENCE).expect("locks")
@@ -39,7 +39,7 @@ async fn who_stands_still_is_named_and_who_works_is_waited_for() {
     assert!(text.contains("pulling x") && text.contains(&std::process::id().to_string()), "{text}");
 
     let work = async {
-        for _ in 0..20 {
+        for _ in 0..8 {
             guard.progress();
             tokio::time::sleep(PATIENCE / 5).await;
         }

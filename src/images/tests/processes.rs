@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use boxlite_test_utils::registry::{Registry, RegistryOptions};
 
@@ -48,17 +47,6 @@ fn send(process: &Child, signal: libc::c_int) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
-/// Until the transfer is in the middle.
-async fn transferring(scene: &Scene) {
-    for _ in 0..500 {
-        if scene.proxy.weather().blob_bytes > 400_000 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("no transfer began");
-}
-
 #[tokio::test]
 async fn processes_that_want_the_same_image_fetch_and_build_it_once() {
     let scene = scene(2);
@@ -83,7 +71,7 @@ async fn a_killed_pull_is_gone_on_with() {
     let scene = scene(1);
     scene.proxy.weather().blob_rate = Some(2 << 20);
     let mut other = another_process(&scene);
-    transferring(&scene).await;
+    scene.in_the_middle().await;
     send(&other, libc::SIGKILL);
     other.wait().expect("its end");
     // Nothing counts as stored, and the partial blob can't be taken for a whole one.
@@ -105,7 +93,7 @@ async fn a_process_that_stands_still_is_named() {
     let scene = scene(1);
     scene.proxy.weather().blob_rate = Some(1 << 20);
     let mut other = another_process(&scene);
-    transferring(&scene).await;
+    scene.in_the_middle().await;
     send(&other, libc::SIGSTOP);
     let error = scene.store().pull(&scene.reference(), &ProgressSink::none()).await.expect_err("busy");
     assert!(matches!(error, BoxliteError::Busy(_)), "{error}");
