@@ -2,19 +2,24 @@
 //!
 //! Owns the sequence. Nothing in it is a fixed sleep: with no process running it takes milliseconds.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use boxlite_proto::event::ByeReason;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use tokio::io::Interest;
 
 use crate::agent::Agent;
 use crate::console::{self, Stage};
 use crate::exec::{Home, execution::Execution};
 use crate::rootfs::unmount_all;
-use crate::sys::lock;
+use crate::sys::process::{Forked, exit_now, fork};
+use crate::sys::{lock, register};
 
 /// How long killed processes have to be gone.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
@@ -33,10 +38,28 @@ pub(crate) async fn end(agent: &Agent, home: Option<Arc<Home>>, grace: Duration,
     agent.events.bye(reason).await;
     // Only returns on failure; then init's own end ends this kernel as well.
     let _ = reboot(RebootMode::RB_AUTOBOOT);
-    crate::sys::process::exit_now(0)
+    exit_now(0)
+}
+
+/// Writes everything back to the disks, in a process of its own: it may take long, and the agent has other work.
+pub(crate) async fn flush() -> io::Result<()> {
+    // SAFETY: the agent has one thread; the child calls sync and ends.
+    match unsafe { fork(0) }? {
+        Forked::Child => {
+            nix::unistd::sync();
+            exit_now(0)
+        }
+        Forked::Parent(child) => {
+            let pidfd = register(child.pidfd, Interest::READABLE)?;
+            let _ended = pidfd.readable().await?;
+            waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED)?;
+            Ok(())
+        }
+    }
 }
 
 async fn end_processes(agent: &Agent, home: &Home, grace: Duration) {
+    agent.executions.close();
     let executions = agent.executions.all();
     if home.cgroup.is_populated() {
         if !grace.is_zero() {

@@ -19,7 +19,7 @@ use ttrpc::r#async::{Server, TtrpcContext};
 use ttrpc::asynchronous::transport::Listener;
 
 use crate::agent::{Agent, CallStream};
-use crate::error::AgentError;
+use crate::error::{AgentError, Context};
 use crate::exec::execution::on_wire;
 use crate::sys::tty::WindowSize;
 use crate::{configure, power};
@@ -128,7 +128,7 @@ impl agent_ttrpc::Agent for Calls {
 
     async fn sync(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         self.0.home("Sync")?;
-        nix::unistd::sync();
+        power::flush().await.step(|| "flush the box's disk".into())?;
         Ok(Empty::new())
     }
 

@@ -14,7 +14,7 @@ mod users;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,6 +58,8 @@ pub(crate) struct Table {
     list: Mutex<List>,
     parking: Arc<Parking>,
     additions: Notify,
+    /// No process starts any more.
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +117,11 @@ impl Table {
         found.map_err(|_| AgentError::UnknownExecution { id: id.to_owned() })
     }
 
+    /// Lets no process start any more, also where one waits for its streams.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Execution>> {
         lock(&self.list).all.values().cloned().collect()
@@ -141,6 +148,9 @@ impl Table {
         let modes = Modes::of(&request);
         let (execution, waiting) = self.add(&request, modes)?;
         let outcome = match execution.arrivals(&announced(&request)).await {
+            Ok(()) if self.closed.load(Ordering::Relaxed) => {
+                Err(failure::before(None, AgentError::PoweringOff.to_string()))
+            }
             Ok(()) => begin(home, &execution, request, modes, waiting),
             Err(missing) => {
                 let message = format!("the announced stream {missing:?} did not arrive within 5 seconds");

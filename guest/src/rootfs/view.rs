@@ -7,12 +7,13 @@
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::Path;
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, UtimensatFlags, umask, utimensat};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{chdir, pivot_root};
 
 use crate::error::{AgentError, Context};
@@ -94,8 +95,22 @@ fn directory(path: &str) -> Result<(), AgentError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(AgentError::NotADirectory { path: path.to_owned() }),
-        Err(_) => fs::DirBuilder::new().mode(0o755).create(path).step(|| format!("make {path} in the box")),
+        Err(_) => keeping_time(Path::new("/"), || {
+            fs::DirBuilder::new().mode(0o755).create(path).step(|| format!("make {path} in the box"))
+        }),
     }
+}
+
+/// Adds something to a directory of the image without leaving a trace in its modification time.
+fn keeping_time<T>(directory: &Path, add: impl FnOnce() -> Result<T, AgentError>) -> Result<T, AgentError> {
+    let before = fs::metadata(directory);
+    let added = add()?;
+    if let Ok(before) = before {
+        let modified = TimeSpec::new(before.mtime(), before.mtime_nsec());
+        utimensat(AT_FDCWD, directory, &TimeSpec::UTIME_OMIT, &modified, UtimensatFlags::FollowSymlink)
+            .step(|| format!("keep the time of {}", directory.display()))?;
+    }
+    Ok(added)
 }
 
 fn mount_at(kind: &str, path: &str, flags: MsFlags, options: Option<&str>) -> Result<(), AgentError> {
@@ -140,22 +155,22 @@ fn dev(devices: &[(&str, OwnedFd)]) -> Result<(), AgentError> {
 fn bind_file(root: &OwnedFd, file: &BoxFile, tree: &OwnedFd) -> Result<(), AgentError> {
     let target = Path::new(file.target);
     let step = || format!("put /{} into the box", file.target);
-    let place = match file.condition {
-        Condition::WhereEmpty => {
-            let Ok(place) = open_in_root(root.as_fd(), target, OFlag::O_PATH) else { return Ok(()) };
-            if nix::sys::stat::fstat(&place).step(step)?.st_size != 0 {
-                return Ok(());
-            }
-            place
-        }
-        // The image's symbolic link is followed inside the box; one that leads nowhere makes room for the file.
-        Condition::Always => match open_in_root(root.as_fd(), target, OFlag::O_WRONLY | OFlag::O_CREAT) {
-            Ok(place) => place,
-            Err(_) => {
-                fs::remove_file(Path::new("/").join(target)).step(step)?;
-                open_in_root(root.as_fd(), target, OFlag::O_WRONLY | OFlag::O_CREAT).step(step)?
-            }
+    // The image's symbolic link is followed inside the box.
+    let place = match (open_in_root(root.as_fd(), target, OFlag::O_PATH), file.condition) {
+        (Ok(place), Condition::Always) => place,
+        (Ok(place), Condition::WhereEmpty) => match nix::sys::stat::fstat(&place).step(step)?.st_size {
+            0 => place,
+            _ => return Ok(()),
         },
+        (Err(_), Condition::WhereEmpty) => return Ok(()),
+        (Err(_), Condition::Always) => keeping_time(Path::new("/etc"), || {
+            let create = OFlag::O_WRONLY | OFlag::O_CREAT;
+            open_in_root(root.as_fd(), target, create).or_else(|_| {
+                // A link that leads nowhere makes room for the file.
+                fs::remove_file(Path::new("/").join(target)).step(step)?;
+                open_in_root(root.as_fd(), target, create).step(step)
+            })
+        })?,
     };
     attach(tree.as_fd(), place.as_fd()).step(step)
 }
