@@ -44,6 +44,15 @@ static int count_entries(const char *path)
     return count;
 }
 
+/* The last threads end just after the last handle was freed, since no free waits. */
+static void wait_for_threads(int count)
+{
+    struct timespec moment = {0, 20000000};
+    for (int i = 0; i < 100 && count_entries("/proc/self/task") > count; i++) {
+        nanosleep(&moment, NULL);
+    }
+}
+
 static int remove_entry(const char *path, const struct stat *stat, int kind, struct FTW *walk)
 {
     (void)stat, (void)kind, (void)walk;
@@ -91,16 +100,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: BOXLITE_TEST_IMAGE=IMAGE unload LIBRARY\n");
         return 2;
     }
+    int threads = count_entries("/proc/self/task");
     /* What is made once per process and kept. */
     round_trip(argv[1], 0);
-    int threads = count_entries("/proc/self/task"), descriptors = count_entries("/proc/self/fd");
+    wait_for_threads(threads);
+    int descriptors = count_entries("/proc/self/fd");
     for (int i = 0; i < 10; i++) {
         round_trip(argv[1], i % 5 == 0);
     }
-    struct timespec moment = {0, 20000000};
-    for (int i = 0; i < 100 && count_entries("/proc/self/task") > threads; i++) {
-        nanosleep(&moment, NULL);
-    }
+    wait_for_threads(threads);
     int threads_now = count_entries("/proc/self/task"), descriptors_now = count_entries("/proc/self/fd");
     printf("threads %d -> %d, descriptors %d -> %d\n", threads, threads_now, descriptors, descriptors_now);
     nftw(home, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
