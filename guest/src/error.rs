@@ -27,6 +27,8 @@ pub(crate) enum AgentError {
     NoTerminal { id: String },
     #[error("{what}")]
     Invalid { what: String },
+    #[error("the agent itself failed to {what}")]
+    Internal { what: String },
     #[error("no disk with serial '{serial}' is attached to the virtual machine")]
     MissingDisk { serial: &'static str },
     #[error("the image has '{path}' as something other than a directory, which a box needs there")]
@@ -50,9 +52,11 @@ impl AgentError {
             Self::UnknownExecution { .. } => Code::NOT_FOUND,
             Self::ExecutionExists { .. } => Code::ALREADY_EXISTS,
             Self::Invalid { .. } => Code::INVALID_ARGUMENT,
-            Self::MissingDisk { .. } | Self::NotADirectory { .. } | Self::View { .. } | Self::Step { .. } => {
-                Code::INTERNAL
-            }
+            Self::Internal { .. }
+            | Self::MissingDisk { .. }
+            | Self::NotADirectory { .. }
+            | Self::View { .. }
+            | Self::Step { .. } => Code::INTERNAL,
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     let mut server = Server::new()
         .add_listener(Listener::new(incoming))
         .register_service(agent_ttrpc::create_agent(Arc::new(Calls(agent))));
-    server.start().await.map_err(|error| AgentError::Invalid { what: format!("serve calls: {error}") })?;
+    server.start().await.map_err(|error| AgentError::Internal { what: format!("serve calls: {error}") })?;
     Ok(server)
 }
 
@@ -54,11 +54,14 @@ impl agent_ttrpc::Agent for Calls {
 
     async fn exec(&self, _: &TtrpcContext, request: ExecRequest) -> ttrpc::Result<ExecResponse> {
         let home = self.0.home("Exec")?;
+        // Known from now on, so that a call that follows on the same stream finds it.
+        let pending = self.0.executions.add(request)?;
         let table = Arc::clone(&self.0.executions);
         // A task of its own: a caller that goes away mid-way must not leave half an execution.
-        let start = tokio::spawn(async move { table.start(&home, request).await });
-        let outcome =
-            start.await.map_err(|error| AgentError::Invalid { what: format!("start: {error}") })??;
+        let start = tokio::spawn(async move { table.start(&home, pending).await });
+        let outcome = start
+            .await
+            .map_err(|error| AgentError::Internal { what: format!("start a process: {error}") })?;
         let mut response = ExecResponse::new();
         match outcome {
             Ok(pid) => response.pid = pid,

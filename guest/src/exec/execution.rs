@@ -34,7 +34,7 @@ pub(crate) struct Exit {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Phase {
     Starting,
-    Running { pid: u32 },
+    Running,
     Failed(StartFailure),
     Ended(Exit),
 }
@@ -94,13 +94,13 @@ impl Execution {
         }
     }
 
-    /// Waits for the announced streams; the first that doesn't come in time is the error.
+    /// Waits for the announced streams, or a kill; the first that doesn't come in time is the error.
     pub(crate) async fn arrivals(&self, announced: &[Which]) -> Result<(), Which> {
         for which in announced {
             let arrival = async {
                 loop {
                     let notified = self.arrivals.notified();
-                    if self.has_arrived(*which) {
+                    if self.has_arrived(*which) || self.killed.load(Ordering::Relaxed) {
                         return;
                     }
                     notified.await;
@@ -135,7 +135,7 @@ impl Execution {
                 answer.oom_killed = exit.oom_killed;
             }
             Phase::Failed(failure) => answer.failure = Some(failure.clone()).into(),
-            Phase::Starting | Phase::Running { .. } => {}
+            Phase::Starting | Phase::Running => {}
         }
         answer.stdout = Some(on_wire(self.stdout.count())).into();
         let stderr = self.stderr.as_ref().map_or(Count { closed: true, ..Count::default() }, Output::count);
@@ -169,7 +169,7 @@ impl Execution {
     fn running(&self) -> Result<(), AgentError> {
         let id = self.id.clone();
         match &*self.phase.borrow() {
-            Phase::Running { .. } => Ok(()),
+            Phase::Running => Ok(()),
             Phase::Starting => Err(AgentError::ExecutionStarting { id }),
             Phase::Failed(_) | Phase::Ended(_) => Err(AgentError::ExecutionEnded { id }),
         }
@@ -189,14 +189,14 @@ impl Execution {
         }
     }
 
-    /// Kills everything in the execution's cgroup; nothing to kill is no error.
+    /// Kills everything in the execution's cgroup; nothing to kill is no error, and what has not begun never will.
     pub(crate) fn kill(&self) -> Result<(), AgentError> {
         let cgroup = lock(&self.live).cgroup.clone();
         self.killed.store(true, Ordering::Relaxed);
+        self.arrivals.notify_waiters();
         match cgroup {
             Some(cgroup) => cgroup.kill().step(|| format!("kill execution '{}'", self.id)),
-            None if self.is_over() => Ok(()),
-            None => Err(AgentError::ExecutionStarting { id: self.id.clone() }),
+            None => Ok(()),
         }
     }
 

@@ -91,6 +91,8 @@ impl Modes {
         };
         let stdout = output(request.stdout.enum_value_or_default());
         let stderr = output(request.stderr.enum_value_or_default());
+        // A terminal has output in any case.
+        let stdout = if request.tty && stdout == OutputMode::Null { OutputMode::Retain } else { stdout };
         Self { stdin, stdout, stderr }
     }
 }
@@ -140,54 +142,43 @@ impl Table {
     pub(crate) async fn start(
         self: &Arc<Self>,
         home: &Arc<Home>,
-        request: ExecRequest,
-    ) -> Result<Result<u32, StartFailure>, AgentError> {
-        if request.id.is_empty() || request.id.len() > 255 {
-            return Err(AgentError::Invalid { what: "an execution's id has 1 to 255 bytes".into() });
-        }
-        let modes = Modes::of(&request);
-        let (execution, waiting) = self.add(&request, modes)?;
-        let outcome = match execution.arrivals(&announced(&request)).await {
+        pending: Pending,
+    ) -> Result<u32, StartFailure> {
+        let execution = Arc::clone(&pending.execution);
+        let outcome = match execution.arrivals(&announced(&pending.request)).await {
             Ok(()) if self.closed.load(Ordering::Relaxed) => {
                 Err(failure::before(None, AgentError::PoweringOff.to_string()))
             }
-            Ok(()) => begin(home, &execution, request, modes, waiting),
+            Ok(()) if execution.killed.load(Ordering::Relaxed) => {
+                Err(failure::before(None, "the execution was killed before it began".into()))
+            }
+            Ok(()) => begin(home, pending),
             Err(missing) => {
                 let message = format!("the announced stream {missing:?} did not arrive within 5 seconds");
                 Err(failure::before(None, message))
             }
         };
-        match &outcome {
-            Ok(pid) => {
-                // A short process may have ended by now; then its end stays.
-                execution.phase.send_if_modified(|phase| {
-                    let starting = *phase == Phase::Starting;
-                    if starting {
-                        *phase = Phase::Running { pid: *pid };
-                    }
-                    starting
-                });
-            }
-            Err(failure) => {
-                execution.phase.send_replace(Phase::Failed(failure.clone()));
-            }
-        }
+        // Nothing has been awaited since the process began, so its end can't have been noticed yet.
+        execution.phase.send_replace(match &outcome {
+            Ok(_) => Phase::Running,
+            Err(failure) => Phase::Failed(failure.clone()),
+        });
         self.forget_later(execution);
-        Ok(outcome)
+        outcome
     }
 
-    fn add(
-        &self,
-        request: &ExecRequest,
-        modes: Modes,
-    ) -> Result<(Arc<Execution>, WaitingStreams), AgentError> {
+    /// Enters an execution into the table and gives it the streams that wait for it.
+    pub(crate) fn add(&self, request: ExecRequest) -> Result<Pending, AgentError> {
+        if request.id.is_empty() || request.id.len() > 255 {
+            return Err(AgentError::Invalid { what: "an execution's id has 1 to 255 bytes".into() });
+        }
+        let modes = Modes::of(&request);
         let piped = !request.tty;
         let (stdin, feed) = match piped && modes.stdin != InputMode::Null {
             true => Some(Input::new(modes.stdin)).unzip(),
             false => (None, None),
         };
-        let stdout_mode = if piped { modes.stdout } else { OutputMode::Retain };
-        let (stdout, out) = Output::new(stdout_mode);
+        let (stdout, out) = Output::new(modes.stdout);
         let (stderr, err) = match piped && !request.merge_stderr {
             true => Some(Output::new(modes.stderr)).unzip(),
             false => (None, None),
@@ -219,7 +210,7 @@ impl Table {
                 execution.give(which, taker);
             }
         }
-        Ok((execution, WaitingStreams { feed, out, err }))
+        Ok(Pending { execution, request, modes, feed, out, err })
     }
 
     /// Keeps the newest ended executions, and a bounded amount of what they wrote.
@@ -246,9 +237,12 @@ impl Table {
     }
 }
 
-/// The streams of an execution whose process has not started.
+/// An execution whose process has not started, and what it will need.
 #[derive(Debug)]
-struct WaitingStreams {
+pub(crate) struct Pending {
+    execution: Arc<Execution>,
+    request: ExecRequest,
+    modes: Modes,
     feed: Option<crate::streams::input::Waiting>,
     out: crate::streams::output::Waiting,
     err: Option<crate::streams::output::Waiting>,
@@ -267,13 +261,8 @@ fn announced(request: &ExecRequest) -> Vec<Which> {
 }
 
 /// Makes the process and everything that goes with it.
-fn begin(
-    home: &Arc<Home>,
-    execution: &Arc<Execution>,
-    request: ExecRequest,
-    modes: Modes,
-    waiting: WaitingStreams,
-) -> Result<u32, StartFailure> {
+fn begin(home: &Arc<Home>, pending: Pending) -> Result<u32, StartFailure> {
+    let Pending { execution, request, modes, feed, out, err } = pending;
     let limits = request.limits.get_or_default();
     let some = |value: u64| (value > 0).then_some(value);
     let bounds = Bounds {
@@ -318,16 +307,16 @@ fn begin(
     let cgroup = Arc::new(cgroup);
     *lock(&execution.live) =
         Live { pidfd: Some(Arc::clone(&pidfd)), terminal, cgroup: Some(Arc::clone(&cgroup)) };
-    if let (Some(feed), Some(stdin)) = (waiting.feed, stdin) {
+    if let (Some(feed), Some(stdin)) = (feed, stdin) {
         feed.start(stdin);
     }
-    waiting.out.start(stdout, modes.stdin);
-    if let Some(err) = waiting.err {
+    out.start(stdout, modes.stdin);
+    if let Some(err) = err {
         err.start(stderr, InputMode::Null);
     }
     let outcome = report.outcome();
     if outcome.is_ok() {
-        tokio::spawn(supervise::supervise(Arc::clone(execution), Arc::clone(home), pidfd, cgroup, timeout));
+        tokio::spawn(supervise::supervise(execution, Arc::clone(home), pidfd, cgroup, timeout));
     } else {
         *lock(&execution.live) = Live::default();
         tokio::spawn(supervise::clear_away(pidfd, cgroup));

@@ -74,7 +74,7 @@ impl Source {
 pub(crate) struct Output {
     commands: UnboundedSender<Command>,
     book: Arc<Mutex<Book>>,
-    /// At its end, and nobody waits for any of it.
+    /// No taker waits for any of it.
     idle: Arc<watch::Sender<bool>>,
     arrived: AtomicBool,
 }
@@ -130,7 +130,7 @@ impl Output {
         lock(&self.book).held
     }
 
-    /// Returns when the stream is at its end and no taker waits for any of it.
+    /// Returns when no taker waits for any of it.
     pub(crate) async fn delivered(&self) {
         if self.commands.is_closed() {
             return;
@@ -221,7 +221,7 @@ impl Future for Pump {
                 return Poll::Ready(());
             }
             if !moved {
-                let idle = this.source.is_none() && this.taker.is_none();
+                let idle = this.taker.is_none();
                 this.idle.send_if_modified(|was| std::mem::replace(was, idle) != idle);
                 return Poll::Pending;
             }
