@@ -32,6 +32,7 @@ struct Stream {
 
 impl Stream {
     fn new(mut bytes: Vec<u8>, total: u64) -> Self {
+        bytes.reserve_exact(1);
         bytes.push(0);
         Self { bytes, total }
     }
