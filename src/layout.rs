@@ -82,9 +82,9 @@ impl Layout {
         self.home.join("db/tsc-khz")
     }
 
-    /// The lock that serialises a box's transitions between processes.
-    pub(crate) fn transition_lock(&self, id: &BoxID) -> PathBuf {
-        self.home.join("locks").join(format!("{id}.lock"))
+    /// The locks that serialise boxes' transitions between processes.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.home.join("locks")
     }
 
     /// The paths of one box.

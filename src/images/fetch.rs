@@ -18,12 +18,12 @@ use super::digest::Digest;
 use super::flight::FlightSinks;
 use super::image::ImageLimits;
 use super::layout::LocalImage;
-use super::locks::LockGuard;
 use super::manifest::Descriptor;
 use super::progress::{ImageProgress, ImageStage, LayerProgress};
 use super::registry::{Failure, RegistryClient};
 use super::store::Inner;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::lock::LockGuard;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// Progress events of one layer come at most this often.

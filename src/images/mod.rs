@@ -12,7 +12,6 @@ mod flight;
 mod handle;
 mod image;
 mod layout;
-mod locks;
 mod manifest;
 mod progress;
 mod pull;

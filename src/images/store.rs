@@ -18,13 +18,13 @@ use super::digest::Digest;
 use super::fetch::blocking;
 use super::flight::Flights;
 use super::image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
-use super::locks::{LockGuard, Locks};
 use super::manifest::{Document, ImageManifest};
 use super::progress::ProgressSink;
 use super::pull::{Target, pull};
 use super::reference::{ImageSource, check_registry};
 use super::refs::{Record, Refs};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::lock::{LockGuard, Locks};
 use crate::runtime::registry::ImageRegistry;
 
 /// The version of the directory's layout; a newer one is refused.

@@ -13,6 +13,7 @@ use crate::executor::{self, Executor};
 use crate::images::ImageStore;
 use crate::layout::Layout;
 use crate::litebox::live::LiveBox;
+use crate::lock::Locks;
 use crate::runtime::id::BoxID;
 use crate::util::process_start_time;
 use crate::vmm::TscRate;
@@ -22,6 +23,8 @@ use crate::vmm::pieces::Finder;
 pub(crate) struct Core {
     pub(crate) layout: Layout,
     pub(crate) database: Database,
+    /// Serialise each box's transitions between processes and tasks, by box id.
+    pub(crate) locks: Locks,
     pub(crate) images: ImageStore,
     pub(crate) finder: Finder,
     pub(crate) executor: Executor,
@@ -57,6 +60,7 @@ impl Core {
     pub(crate) fn new(
         layout: Layout,
         database: Database,
+        locks: Locks,
         images: ImageStore,
         finder: Finder,
         executor: Executor,
@@ -65,6 +69,7 @@ impl Core {
             tsc: TscRate::at(&layout),
             layout,
             database,
+            locks,
             images,
             finder,
             executor,

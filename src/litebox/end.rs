@@ -11,7 +11,6 @@ use crate::errors::BoxliteResult;
 use crate::layout::BoxLayout;
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
-use crate::lock::{self, FileLock};
 use crate::runtime::id::BoxID;
 use crate::vmm;
 
@@ -26,24 +25,12 @@ pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
         live.process().ended().await;
         let Some(core) = core.upgrade() else { return };
         // A stop or remove that holds the lock settles the row itself; afterwards there is nothing left to do.
-        let lock_path = core.layout.transition_lock(live.id());
-        if !core.layout.of_box(live.id()).dir().exists() {
-            core.drop_live(live.id());
-            return;
-        }
-        let Ok(lock) = FileLock::acquire(&lock_path, "record the end", lock::DEFAULT_WAIT).await else {
-            return;
-        };
+        let Ok(_lock) = core.locks.acquire(live.id().as_str(), "record the end").await else { return };
         let id = live.id().clone();
         match core.query(move |database| database.get(&id)).await {
             Ok(Some(row)) if row.pid == Some(live.process().pid()) && row.state.is_active() => {
                 // What can't be written now is settled at the next use of the box.
                 let _ = settle_dead(&core, &row).await;
-            }
-            Ok(None) => {
-                core.drop_live(live.id());
-                lock.remove();
-                return;
             }
             _ => {}
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::BoxRow;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::images::ImageConfig;
+use crate::images::{self, ImageConfig};
 use crate::runtime::options::{BoxOptions, RootfsSpec};
 
 const DEFAULT_CPUS: u8 = 1;
@@ -82,6 +82,19 @@ impl BoxSpec {
             (None, RootfsSpec::RootfsPath(path)) => Rootfs::Directory(path.into()),
             (None, RootfsSpec::Image(reference)) => Rootfs::Image(reference.clone()),
         }
+    }
+
+    /// Resolves paths relative to the working directory, which may be another one when the box is started.
+    pub(crate) fn make_absolute(&mut self) -> BoxliteResult<()> {
+        if let RootfsSpec::Image(reference) = &mut self.options.rootfs {
+            *reference = images::absolute_reference(reference)?;
+        }
+        if let Rootfs::Directory(path) = self.rootfs() {
+            let absolute =
+                std::path::absolute(&path).map_err(|error| BoxliteError::io("resolve", &path, &error))?;
+            self.extras.rootfs_path = Some(absolute.into_os_string().into());
+        }
+        Ok(())
     }
 
     /// The image as a person would name it.

@@ -18,7 +18,7 @@ use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::{BoxImage, BoxSpec, Rootfs};
 use crate::litebox::{end, stop};
-use crate::lock::{self, FileLock};
+use crate::lock::LockGuard;
 use crate::runtime::id::BoxID;
 use crate::runtime::types::StartStage;
 use crate::vmm::pieces::{self, Piece};
@@ -50,7 +50,7 @@ pub(crate) async fn ensure_running(
         BoxState::Running => None,
         _ => Some(prepare_image(core, &row, progress, &mut stages).await?),
     };
-    let lock = FileLock::acquire(&core.layout.transition_lock(id), "start", lock::DEFAULT_WAIT).await?;
+    let lock = core.locks.acquire(id.as_str(), "start").await?;
     if let Some(live) = core.live(id) {
         return Ok(live);
     }
@@ -151,13 +151,13 @@ struct Attempt {
 }
 
 struct Pending {
-    lock: FileLock,
+    lock: LockGuard,
     /// The disk was made by this attempt and holds nothing of anybody's.
     made_disk: bool,
 }
 
 impl Attempt {
-    async fn begin(core: &Arc<Core>, row: BoxRow, lock: FileLock) -> BoxliteResult<Self> {
+    async fn begin(core: &Arc<Core>, row: BoxRow, lock: LockGuard) -> BoxliteResult<Self> {
         core.check_open()?;
         let id = row.id.clone();
         let from = [BoxState::Configured, BoxState::Stopped, BoxState::Failed];

@@ -13,7 +13,6 @@ use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::BoxSpec;
 use crate::litebox::{end, start};
-use crate::lock::{self, FileLock};
 use crate::portal;
 use crate::runtime::id::BoxID;
 use crate::vmm;
@@ -58,9 +57,8 @@ impl Patience {
 
 /// Stops the box; removes it when it is `auto_remove`.
 pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> BoxliteResult<()> {
-    let lock = FileLock::acquire(&core.layout.transition_lock(id), "stop", lock::DEFAULT_WAIT).await?;
+    let _lock = core.locks.acquire(id.as_str(), "stop").await?;
     let Some(row) = fetch(core, id).await? else {
-        lock.remove();
         return if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) };
     };
     let auto_remove = BoxSpec::of(&row)?.options.auto_remove;
@@ -68,16 +66,14 @@ pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> Bo
     if auto_remove {
         delete(core, id).await?;
         core.note_removed(id);
-        lock.remove();
     }
     Ok(())
 }
 
 /// Removes the box: its row and its whole directory. An active one only with `force`.
 pub(crate) async fn remove(core: &Arc<Core>, id: &BoxID, force: bool) -> BoxliteResult<()> {
-    let lock = FileLock::acquire(&core.layout.transition_lock(id), "remove", lock::DEFAULT_WAIT).await?;
+    let _lock = core.locks.acquire(id.as_str(), "remove").await?;
     let Some(row) = fetch(core, id).await? else {
-        lock.remove();
         return if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) };
     };
     if row.state.is_active() {
@@ -92,7 +88,6 @@ pub(crate) async fn remove(core: &Arc<Core>, id: &BoxID, force: bool) -> Boxlite
     }
     bring_down(core, &row, Patience::REMOVE, BoxState::Removing).await?;
     delete(core, id).await?;
-    lock.remove();
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::db::Database;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
@@ -9,12 +10,16 @@ use crate::executor::Executor;
 use crate::images::{ImageLimits, ImageStore};
 use crate::layout::Layout;
 use crate::litebox::core::Core;
+use crate::lock::Locks;
 use crate::runtime::BoxliteRuntime;
 use crate::runtime::lifetime::Lifetime;
 use crate::runtime::options::BoxliteOptions;
 use crate::runtime::recovery;
 use crate::runtime::registry::ImageRegistry;
 use crate::vmm::pieces::Finder;
+
+/// How long a call waits for a box's lock when its caller set no deadline.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Options of a runtime. Each method takes and gives the builder.
 #[derive(Debug)]
@@ -60,8 +65,10 @@ impl RuntimeBuilder {
         let database = Database::open(&layout.database())?;
         let images =
             ImageStore::open(layout.images(), self.options.image_registries, ImageLimits::default())?;
+        let locks = Locks::open(layout.locks(), LOCK_PATIENCE)?;
         let executor = Executor::start()?;
-        let core = Arc::new(Core::new(layout, database, images, Finder::new(self.runtime_dir), executor));
+        let core =
+            Arc::new(Core::new(layout, database, locks, images, Finder::new(self.runtime_dir), executor));
         let lifetime = Arc::new(Lifetime::of(core.clone()));
         recover(&core)?;
         Ok(BoxliteRuntime { core, _lifetime: lifetime })

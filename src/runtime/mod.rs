@@ -76,9 +76,10 @@ impl BoxliteRuntime {
         name: Option<String>,
     ) -> BoxliteResult<LiteBox> {
         self.core.check_open()?;
-        let spec = BoxSpec { options, extras };
+        let mut spec = BoxSpec { options, extras };
         validate::name(name.as_deref())?;
         validate::spec(&spec)?;
+        spec.make_absolute()?;
         let core = self.core.clone();
         self.core.run(async move { insert(&core, &spec, name).await }).await
     }

@@ -10,13 +10,9 @@ use crate::executor;
 use crate::litebox::core::Core;
 use crate::litebox::spec::BoxSpec;
 use crate::litebox::{end, start, stop};
-use crate::lock::FileLock;
 use crate::runtime::id::{BoxID, mint_text};
 use crate::util::{is_process_alive, process_start_time};
 use crate::vmm;
-
-/// A box whose lock somebody holds is in good hands: recovery does not wait for it.
-const NO_WAIT: Duration = Duration::ZERO;
 
 /// Settles every box that was left unfinished, takes up those that run, clears away directories without a row.
 pub(super) async fn recover(core: &Arc<Core>) -> BoxliteResult<()> {
@@ -35,12 +31,10 @@ async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {
     if !row.state.is_active() && row.state != BoxState::Removing && !doomed {
         return Ok(());
     }
-    let Ok(lock) = FileLock::acquire(&core.layout.transition_lock(&row.id), "recover", NO_WAIT).await else {
-        return Ok(());
-    };
+    // A box whose lock somebody holds is in good hands.
+    let Some(_lock) = core.locks.try_acquire(row.id.as_str(), "recover")? else { return Ok(()) };
     let id = row.id.clone();
     let Some(row) = core.query(move |database| database.get(&id)).await? else {
-        lock.remove();
         return Ok(());
     };
     let alive = row.state == BoxState::Running && is_alive(row.pid, row.pid_start);
@@ -63,7 +57,6 @@ async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {
     }
     if doomed || row.state == BoxState::Removing {
         stop::delete(core, &row.id).await?;
-        lock.remove();
     }
     Ok(())
 }
@@ -73,9 +66,7 @@ pub(super) async fn refresh(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<Opti
     if row.state != BoxState::Running || is_alive(row.pid, row.pid_start) {
         return Ok(Some(row));
     }
-    if let Ok(_lock) =
-        FileLock::acquire(&core.layout.transition_lock(&row.id), "record the end", NO_WAIT).await
-    {
+    if let Some(_lock) = core.locks.try_acquire(row.id.as_str(), "record the end")? {
         let id = row.id.clone();
         match core.query(move |database| database.get(&id)).await? {
             Some(now) if now.state == BoxState::Running && !is_alive(now.pid, now.pid_start) => {

@@ -116,7 +116,9 @@ impl Build<'_, '_> {
             }
             if since >= TICK_BYTES {
                 since = 0;
-                self.meter.tick(tar.source().read(), self.report.entries)?;
+                // Told whether or not the compressed input has moved on: a zero bomb hardly moves it.
+                self.meter.note(tar.source().read(), self.report.entries);
+                self.meter.tell()?;
             }
         }
         self.report.files_written += 1;

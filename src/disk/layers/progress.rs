@@ -26,11 +26,16 @@ impl<'w, 'p> Meter<'w, 'p> {
 
     /// Takes the present counts, and tells them if much has happened since they were last told.
     pub(super) fn tick(&mut self, bytes: u64, entries: u64) -> Result<(), LayerError> {
-        self.now.entries = entries;
-        self.now.bytes_done = if self.now.bytes_total > 0 { bytes.min(self.now.bytes_total) } else { bytes };
+        self.note(bytes, entries);
         let due = self.now.bytes_done - self.told.bytes_done >= TICK_BYTES
             || entries - self.told.entries >= TICK_ENTRIES;
         if due { self.tell() } else { Ok(()) }
+    }
+
+    /// Takes the counts over without telling them.
+    pub(super) fn note(&mut self, bytes: u64, entries: u64) {
+        self.now.entries = entries;
+        self.now.bytes_done = if self.now.bytes_total > 0 { bytes.min(self.now.bytes_total) } else { bytes };
     }
 
     /// Tells the latest counts.
