@@ -7,6 +7,7 @@ use std::sync::Arc;
 use boxlite_proto::agent::{self, ExecRequest, StartFailure};
 use boxlite_proto::stream::{OLDEST, Which};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
@@ -48,7 +49,8 @@ pub(super) async fn begin(
     begin_with(core, id, command, Wanted::default(), progress).await.map(|(execution, _)| execution)
 }
 
-/// Starts `command` and opens the wanted streams; the process starts when they are there.
+/// Starts `command` and opens the wanted streams; the process starts when they are there. When the caller leaves
+/// meanwhile, no process is left.
 pub(super) async fn begin_with(
     core: &Arc<Core>,
     id: &BoxID,
@@ -61,25 +63,63 @@ pub(super) async fn begin_with(
     let wanted_id = id.clone();
     let row = core.query(move |database| database.get(&wanted_id)).await?.ok_or_else(|| start::gone(id))?;
     let (spec, image) = (BoxSpec::of(&row)?, BoxImage::of(&row)?.unwrap_or_default());
-    let execution = mint_text(ID_LENGTH);
-    let request = request(&execution, &command, &spec, &image, wanted);
-    let tty = command.tty;
+    let request = request(&mint_text(ID_LENGTH), &command, &spec, &image, wanted);
 
+    // Once the call is on its way only its answer tells what to kill: so a task of its own waits for it.
+    let (claim, claimed) = oneshot::channel();
+    let launching = core.clone();
+    core.executor.handle().spawn(async move {
+        // Nobody claims it: it comes back, is dropped, and so killed.
+        let _ = claim.send(launch(&launching, live, request, wanted, &command).await);
+    });
+    let (unclaimed, opened) =
+        claimed.await.map_err(|_| BoxliteError::Stopped("the runtime was shut down".into()))??;
+    unclaimed.claim().map(|execution| (execution, opened))
+}
+
+async fn launch(
+    core: &Arc<Core>,
+    live: Arc<LiveBox>,
+    request: ExecRequest,
+    wanted: Wanted,
+    command: &BoxCommand,
+) -> BoxliteResult<(Unclaimed, Opened)> {
     let calls = live.portal().calls().await?;
     let call = async {
         calls.exec(portal::patient(), &request).await.map_err(|error| portal::refused("exec", error))
     };
     let (answer, stdin, stdout, stderr) = tokio::join!(
         call,
-        open(&live, &execution, Which::Stdin, wanted.stdin),
-        open(&live, &execution, Which::Stdout, wanted.stdout),
-        open(&live, &execution, Which::Stderr, wanted.stderr),
+        open(&live, &request.id, Which::Stdin, wanted.stdin),
+        open(&live, &request.id, Which::Stdout, wanted.stdout),
+        open(&live, &request.id, Which::Stderr, wanted.stderr),
     );
     if let Some(failure) = answer?.failure.into_option() {
-        return Err(did_not_start(&command, &failure));
+        return Err(did_not_start(command, &failure));
     }
-    let opened = Opened { stdin: stdin?, stdout: stdout?, stderr: stderr? };
-    Ok((Execution::new(core, live, execution, tty), opened))
+    let execution = Execution::new(core, live, request.id, request.tty);
+    let unclaimed = Unclaimed { core: core.clone(), execution: Some(execution) };
+    Ok((unclaimed, Opened { stdin: stdin?, stdout: stdout?, stderr: stderr? }))
+}
+
+/// A started command that its caller has not got yet: killed at drop.
+struct Unclaimed {
+    core: Arc<Core>,
+    execution: Option<Execution>,
+}
+
+impl Unclaimed {
+    fn claim(mut self) -> BoxliteResult<Execution> {
+        self.execution.take().ok_or_else(|| BoxliteError::Internal("a command was claimed twice".into()))
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(execution) = self.execution.take() {
+            self.core.executor.handle().spawn(async move { execution.kill().await });
+        }
+    }
 }
 
 async fn open(
