@@ -22,7 +22,7 @@ use crate::console::{self, Stage};
 use crate::error::{AgentError, Context};
 use crate::exec::{Home, Table};
 use crate::power;
-use crate::sys::{lock, register};
+use crate::sys::{lock, register, usage};
 
 /// A stream that carries calls.
 pub(crate) type CallStream = Compat<Stream>;
@@ -49,7 +49,7 @@ impl Agent {
         Self {
             state: Mutex::new(State::Unconfigured),
             boot: Mutex::new(boot),
-            executions: Arc::new(Table::default()),
+            executions: Arc::new(Table::new(usage().memory_total)),
             events: Arc::new(Events::default()),
         }
     }

@@ -40,8 +40,10 @@ use stdio::Wanted;
 
 /// How many ended executions stay attachable.
 const KEPT: usize = 64;
-/// Output that ended executions may keep in all, in bytes.
-const KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// Output that ended executions may keep in all, in bytes; less where the VM is small.
+const KEPT_BYTES: u64 = 16 * 1024 * 1024;
+/// Part of the VM's memory that such output may take.
+const KEPT_SHARE: u64 = 32;
 /// How long Wait waits for an Exec that is on its way.
 const EXEC_ON_ITS_WAY: Duration = Duration::from_secs(10);
 
@@ -53,13 +55,14 @@ pub(crate) struct Home {
 }
 
 /// The executions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
     list: Mutex<List>,
     parking: Arc<Parking>,
     additions: Notify,
     /// No process starts any more.
     closed: AtomicBool,
+    kept_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +101,17 @@ impl Modes {
 }
 
 impl Table {
+    /// An empty table in a VM with so much memory.
+    pub(crate) fn new(memory_bytes: u64) -> Self {
+        Self {
+            list: Mutex::default(),
+            parking: Arc::default(),
+            additions: Notify::new(),
+            closed: AtomicBool::new(false),
+            kept_bytes: KEPT_BYTES.min(memory_bytes / KEPT_SHARE),
+        }
+    }
+
     /// The execution with this id.
     pub(crate) fn get(&self, id: &str) -> Result<Arc<Execution>, AgentError> {
         let found = lock(&self.list).all.get(id).cloned();
@@ -228,8 +242,8 @@ impl Table {
             let mut kept = 0;
             for id in list.ended.iter().rev() {
                 let Some(ended) = list.all.get(id) else { continue };
-                kept += ended.held();
-                if kept > KEPT_BYTES && *id != execution.id {
+                kept += ended.held() as u64;
+                if kept > table.kept_bytes && *id != execution.id {
                     ended.forget();
                 }
             }
