@@ -75,6 +75,26 @@
 #define BOXLITE_TRANSPORT_HTTP 1
 
 /**
+ * Only what failed.
+ */
+#define BOXLITE_LOG_ERROR 1
+
+/**
+ * Also what is suspicious.
+ */
+#define BOXLITE_LOG_WARN 2
+
+/**
+ * Also what happens to boxes and images.
+ */
+#define BOXLITE_LOG_INFO 3
+
+/**
+ * Also what explains a fault.
+ */
+#define BOXLITE_LOG_DEBUG 4
+
+/**
  * As it should be.
  */
 #define BOXLITE_CHECK_OK 0
@@ -553,7 +573,7 @@ uint64_t boxlite_progress_layer_total_bytes(const boxlite_progress *progress, si
 
 /**
  * Makes options that say nothing yet: home directory $BOXLITE_HOME, else ~/.boxlite; all registries over TLS without
- * credentials.
+ * credentials; no log.
  *
  * On success *options are new options, which the caller frees with boxlite_runtime_options_free(); on failure NULL.
  * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
@@ -588,6 +608,20 @@ boxlite_code boxlite_runtime_options_set_home_dir(boxlite_runtime_options *optio
 boxlite_code boxlite_runtime_options_set_runtime_dir(boxlite_runtime_options *options,
                                                      const char *path,
                                                      boxlite_error **error);
+
+/**
+ * Sends the runtime's log to a descriptor: one JSON object a line, from `level` (BOXLITE_LOG_...) up in severity. By
+ * default there is no log; nothing is ever written to stderr.
+ *
+ * `fd` is duplicated: the caller keeps it and may close it at once. Does not block. Errors: BOXLITE_INVALID_ARGUMENT
+ * when `options` is NULL, `level` is no level, or `fd` is not open.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_log_fd(boxlite_runtime_options *options,
+                                                int32_t level,
+                                                int32_t fd,
+                                                boxlite_error **error);
 
 /**
  * Says how a registry is reached: `host` with ":port" where it is not the usual one, and `transport`

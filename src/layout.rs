@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use boxlite_proto::shim::files;
 
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::runtime::id::BoxID;
+use crate::model::id::BoxID;
 
 /// `$BOXLITE_HOME`, else `~/.boxlite`, else `.boxlite` in the working directory.
 pub(crate) fn default_home() -> PathBuf {

@@ -39,9 +39,10 @@ pub mod serial {
 
 /// yamux settings that both ends must share.
 pub mod channel {
-    /// Streams at once on one connection; one more would end the whole connection, so the shim refuses first.
-    pub const MAX_STREAMS: usize = 512;
-    /// Streams the shim hands out to clients; the rest is kept for itself.
+    /// Streams at once on one connection: one more ends the whole connection. Far above what clients get, since
+    /// streams that one end has closed count until the other end has, too.
+    pub const STREAM_TABLE: usize = 4096;
+    /// Streams the shim hands out to clients; it refuses more by name.
     pub const MAX_CLIENT_STREAMS: usize = 496;
     /// Fixed receive window of each stream in bytes (the default grows with a round-trip time that a stopped VM poisons).
     pub const STREAM_WINDOW: usize = 256 * 1024;

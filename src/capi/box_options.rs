@@ -8,7 +8,7 @@ use super::argument::{Out, builder, bytes, free, number, refused, text, variable
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
 use crate::litebox::spec::RawBoxExtras;
-use crate::runtime::options::{BoxOptions, RootfsSpec};
+use crate::model::options::{BoxOptions, RootfsSpec};
 
 /// Options of a box. A builder: used by one thread at a time, copied by boxlite_create(), and usable for any number of
 /// boxes, also in a forked child.

@@ -16,7 +16,7 @@ use super::runtime::boxlite_runtime;
 use super::wait::{CutOff, Waiter};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::litebox::LiteBox;
-use crate::runtime::types::BoxInfo;
+use crate::model::types::BoxInfo;
 
 /// A box: a virtual machine made from an image, running or not. Serves any number of threads. A handle does not keep
 /// the box alive, and freeing it does not stop the box.

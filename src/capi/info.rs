@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, c_char};
 
 use super::argument::{c_string, field, free, pointer};
 use super::guard::value;
-use crate::runtime::types::{BoxInfo, BoxStatus};
+use crate::model::types::{BoxInfo, BoxStatus};
 
 /// Not known: its record cannot be read.
 pub const BOXLITE_STATUS_UNKNOWN: i32 = 0;

@@ -12,7 +12,7 @@ use super::info::boxlite_info;
 use super::runtime::boxlite_runtime;
 use super::wait::{CutOff, Waiter};
 use crate::errors::BoxliteResult;
-use crate::runtime::types::BoxInfo;
+use crate::model::types::BoxInfo;
 
 /// Which boxes a list is to hold. A builder: used by one thread at a time, copied by boxlite_list(), and usable any
 /// number of times, also in a forked child.

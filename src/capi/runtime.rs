@@ -42,7 +42,7 @@ pub unsafe extern "C" fn boxlite_runtime_new(
         let mut builder = BoxliteRuntime::builder();
         if !options.is_null() {
             // SAFETY: not NULL, so live options that no thread changes meanwhile.
-            builder = unsafe { handle(options, "options") }?.apply(builder);
+            builder = unsafe { handle(options, "options") }?.apply(builder)?;
         }
         out.fill(boxlite_runtime { inner: builder.build()? });
         Ok(())

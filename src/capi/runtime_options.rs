@@ -3,38 +3,52 @@
 //! Owns a copy of all that was set. Whether it makes sense is found out when the runtime is opened.
 
 use std::ffi::c_char;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::argument::{Out, builder, bytes, free, refused, text};
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
-use crate::errors::BoxliteResult;
-use crate::runtime::RuntimeBuilder;
-use crate::runtime::options::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::options::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
+use crate::runtime::{LogLevel, RuntimeBuilder};
 
 /// The registry is reached over TLS (the default).
 pub const BOXLITE_TRANSPORT_HTTPS: i32 = 0;
 /// The registry is reached over plain HTTP.
 pub const BOXLITE_TRANSPORT_HTTP: i32 = 1;
 
+/// Only what failed.
+pub const BOXLITE_LOG_ERROR: i32 = 1;
+/// Also what is suspicious.
+pub const BOXLITE_LOG_WARN: i32 = 2;
+/// Also what happens to boxes and images.
+pub const BOXLITE_LOG_INFO: i32 = 3;
+/// Also what explains a fault.
+pub const BOXLITE_LOG_DEBUG: i32 = 4;
+
 /// Options of a runtime. A builder: used by one thread at a time, copied by boxlite_runtime_new(), and usable for any
 /// number of runtimes, also in a forked child.
 pub struct boxlite_runtime_options {
     home_dir: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
+    log: Option<(LogLevel, OwnedFd)>,
     registries: Vec<ImageRegistry>,
 }
 
 impl boxlite_runtime_options {
     /// The Rust API's builder with these options.
-    pub(super) fn apply(&self, mut runtime: RuntimeBuilder) -> RuntimeBuilder {
+    pub(super) fn apply(&self, mut runtime: RuntimeBuilder) -> BoxliteResult<RuntimeBuilder> {
         if let Some(dir) = &self.home_dir {
             runtime = runtime.home_dir(dir.clone());
         }
         if let Some(dir) = &self.runtime_dir {
             runtime = runtime.runtime_dir(dir.clone());
         }
-        runtime.image_registries(self.registries.clone())
+        if let Some((level, fd)) = &self.log {
+            runtime = runtime.log_fd(*level, duplicate(fd.as_raw_fd())?);
+        }
+        Ok(runtime.image_registries(self.registries.clone()))
     }
 
     fn registry(&mut self, host: &str) -> BoxliteResult<&mut ImageRegistry> {
@@ -48,8 +62,31 @@ impl boxlite_runtime_options {
     }
 }
 
+/// A close-on-exec duplicate of a descriptor of the caller's.
+fn duplicate(fd: i32) -> BoxliteResult<OwnedFd> {
+    let refuse = |problem: String, errno: i32| {
+        BoxliteError::InvalidArgument(
+            Detail::new(format!("`fd` {problem}"))
+                .subject("fd")
+                .errno(errno)
+                .hint("pass an open descriptor that can be written to"),
+        )
+    };
+    // SAFETY: fcntl takes any number and answers EBADF when it is no open descriptor; 3 keeps clear of stdio.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(refuse(
+            format!("cannot be duplicated ({fd}): {error}"),
+            error.raw_os_error().unwrap_or(libc::EBADF),
+        ));
+    }
+    // SAFETY: made just now, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// Makes options that say nothing yet: home directory $BOXLITE_HOME, else ~/.boxlite; all registries over TLS without
-/// credentials.
+/// credentials; no log.
 ///
 /// On success *options are new options, which the caller frees with boxlite_runtime_options_free(); on failure NULL.
 /// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
@@ -63,7 +100,12 @@ pub unsafe extern "C" fn boxlite_runtime_options_new(
     enter(error, || {
         // SAFETY: the caller passes NULL or a writable pointer.
         let out = unsafe { Out::new(options, "options") }?;
-        out.fill(boxlite_runtime_options { home_dir: None, runtime_dir: None, registries: Vec::new() });
+        out.fill(boxlite_runtime_options {
+            home_dir: None,
+            runtime_dir: None,
+            log: None,
+            registries: Vec::new(),
+        });
         Ok(())
     })
 }
@@ -121,6 +163,42 @@ unsafe fn directory(path: *const c_char, name: &'static str) -> BoxliteResult<Pa
         return Err(refused(name, "is empty", "name a directory"));
     }
     Ok(PathBuf::from(path))
+}
+
+/// Sends the runtime's log to a descriptor: one JSON object a line, from `level` (BOXLITE_LOG_...) up in severity. By
+/// default there is no log; nothing is ever written to stderr.
+///
+/// `fd` is duplicated: the caller keeps it and may close it at once. Does not block. Errors: BOXLITE_INVALID_ARGUMENT
+/// when `options` is NULL, `level` is no level, or `fd` is not open.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_log_fd(
+    options: *mut boxlite_runtime_options,
+    level: i32,
+    fd: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        options.log = Some((log_level(level)?, duplicate(fd)?));
+        Ok(())
+    })
+}
+
+fn log_level(level: i32) -> BoxliteResult<LogLevel> {
+    match level {
+        BOXLITE_LOG_ERROR => Ok(LogLevel::Error),
+        BOXLITE_LOG_WARN => Ok(LogLevel::Warn),
+        BOXLITE_LOG_INFO => Ok(LogLevel::Info),
+        BOXLITE_LOG_DEBUG => Ok(LogLevel::Debug),
+        _ => Err(refused(
+            "level",
+            format!("is no log level: {level}"),
+            "pass one of the BOXLITE_LOG_ constants",
+        )),
+    }
 }
 
 /// Says how a registry is reached: `host` with ":port" where it is not the usual one, and `transport`

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::Database;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::runtime::id::BoxID;
+use crate::model::id::BoxID;
 
 /// Where a box stands in its life, as recorded. Written before the act that it names, settled after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

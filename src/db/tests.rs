@@ -1,5 +1,5 @@
 use super::*;
-use crate::runtime::id::{BoxID, BoxIDMint};
+use crate::model::id::{BoxID, BoxIDMint};
 
 fn new_box(id: BoxID, name: Option<&str>) -> NewBox {
     NewBox { id, name: name.map(str::to_owned), options: "{}".into(), owner_pid: 1, owner_start: Some(2) }

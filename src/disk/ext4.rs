@@ -15,7 +15,7 @@ pub(crate) fn ensure_base(bases: &Path, size_gb: u64) -> BoxliteResult<PathBuf> 
         return Ok(base);
     }
     // Several processes may make it at once: each its own, and the rename keeps exactly one.
-    let draft = bases.join(format!(".ext4-{size_gb}g-{}", crate::runtime::id::mint_text(8)));
+    let draft = bases.join(format!(".ext4-{size_gb}g-{}", crate::model::id::mint_text(8)));
     let made = make(&draft, size_gb).and_then(|()| {
         fs::rename(&draft, &base).map_err(|error| BoxliteError::io("rename to", &base, &error))
     });

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::digest::Digest;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::runtime::registry::ImageRegistry;
+use crate::model::registry::ImageRegistry;
 
 const DOCKER_IO: &str = "docker.io";
 const MAX_NAME: usize = 255;

@@ -15,7 +15,7 @@ use super::digest::Digest;
 use super::manifest::ACCEPTED;
 use super::reference::NamedReference;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::runtime::registry::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
+use crate::model::registry::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest silence within an answer.

@@ -25,7 +25,7 @@ use super::reference::{ImageSource, check_registry};
 use super::refs::{Record, Refs};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::lock::{LockGuard, Locks};
-use crate::runtime::registry::ImageRegistry;
+use crate::model::registry::ImageRegistry;
 
 /// The version of the directory's layout; a newer one is refused.
 const FORMAT: u64 = 1;

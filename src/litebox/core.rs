@@ -14,7 +14,8 @@ use crate::images::ImageStore;
 use crate::layout::Layout;
 use crate::litebox::live::LiveBox;
 use crate::lock::Locks;
-use crate::runtime::id::BoxID;
+use crate::log::Log;
+use crate::model::id::BoxID;
 use crate::util::process_start_time;
 use crate::vmm::TscRate;
 use crate::vmm::pieces::Finder;
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) images: ImageStore,
     pub(crate) finder: Finder,
     pub(crate) executor: Executor,
+    pub(crate) log: Log,
     pub(crate) owner: OwnerIdentity,
     pub(crate) tsc: TscRate,
     live: Mutex<HashMap<BoxID, Arc<LiveBox>>>,
@@ -64,6 +66,7 @@ impl Core {
         images: ImageStore,
         finder: Finder,
         executor: Executor,
+        log: Log,
     ) -> Self {
         Self {
             tsc: TscRate::at(&layout),
@@ -73,6 +76,7 @@ impl Core {
             images,
             finder,
             executor,
+            log,
             owner: OwnerIdentity::of_this_process(),
             live: Mutex::default(),
             removed_by_stop: Mutex::default(),

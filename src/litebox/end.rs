@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boxlite_proto::shim::{ExitKind, ExitRecord};
+use serde_json::json;
 
 use crate::db::{BoxRow, BoxState, Settled};
 use crate::errors::BoxliteResult;
 use crate::layout::BoxLayout;
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
-use crate::runtime::id::BoxID;
+use crate::log::LogLevel;
+use crate::model::id::BoxID;
 use crate::vmm;
 
 /// How long the leftovers of a dead shim may take to vanish, each of them killed meanwhile.
@@ -45,13 +47,20 @@ pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
 pub(crate) async fn settle_dead(core: &Arc<Core>, row: &BoxRow) -> BoxliteResult<()> {
     let (id, state, started) = (row.id.clone(), row.state, row.started_ns.is_some());
     let paths = core.layout.of_box(&id);
-    core.query(move |database| {
-        vmm::reap_tree(&id, REAP_TIME);
-        let outcome = outcome_of(&paths, state, started);
-        clear_run_files(&paths);
-        database.settle(&id, &outcome)
-    })
-    .await?;
+    let outcome = core
+        .query(move |database| {
+            vmm::reap_tree(&id, REAP_TIME);
+            let outcome = outcome_of(&paths, state, started);
+            clear_run_files(&paths);
+            database.settle(&id, &outcome)?;
+            Ok(outcome)
+        })
+        .await?;
+    let reason = match &outcome {
+        Settled::Failed { reason } => reason.as_str(),
+        _ => "its shim ended",
+    };
+    core.log.write(LogLevel::Warn, "box found ended", row.id.as_str(), json!({ "reason": reason }));
     core.drop_live(&row.id);
     Ok(())
 }

@@ -17,8 +17,8 @@ use crate::litebox::execution::Execution;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::{BoxImage, BoxSpec, merge_env};
 use crate::litebox::start;
+use crate::model::id::{BoxID, mint_text};
 use crate::portal;
-use crate::runtime::id::{BoxID, mint_text};
 
 /// Characters of an execution's id.
 const ID_LENGTH: usize = 16;

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::db::{BoxRow, BoxState};
 use crate::litebox::core::Core;
 use crate::litebox::spec::BoxSpec;
-use crate::runtime::types::{BoxInfo, BoxStatus, HealthStatus};
+use crate::model::types::{BoxInfo, BoxStatus, HealthStatus};
 
 /// The public view of `row`.
 pub(crate) fn describe(core: &Core, row: &BoxRow) -> BoxInfo {

@@ -2,9 +2,9 @@
 
 use crate::errors::BoxliteResult;
 use crate::layout::BoxLayout;
+use crate::model::id::BoxID;
+use crate::model::types::StartStage;
 use crate::portal::Portal;
-use crate::runtime::id::BoxID;
-use crate::runtime::types::StartStage;
 use crate::vmm::{Owner, ShimProcess};
 
 /// A running box.

@@ -28,8 +28,8 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
 use crate::litebox::core::Core;
 use crate::litebox::stop::Patience;
-use crate::runtime::id::BoxID;
-use crate::runtime::types::BoxInfo;
+use crate::model::id::BoxID;
+use crate::model::types::BoxInfo;
 
 /// A handle to one box. Clones are the same handle: after `stop` all of them answer `Stopped`.
 ///

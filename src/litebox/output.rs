@@ -16,7 +16,7 @@ use crate::litebox::core::Core;
 use crate::litebox::exec::{self, Wanted};
 use crate::litebox::execution::{ExecExit, Execution};
 use crate::litebox::streams;
-use crate::runtime::id::BoxID;
+use crate::model::id::BoxID;
 
 const CHUNK: usize = 256 * 1024;
 /// How long a killed command's end is waited for.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::db::BoxRow;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::{self, ImageConfig};
-use crate::runtime::options::{BoxOptions, RootfsSpec};
+use crate::model::options::{BoxOptions, RootfsSpec};
 
 const DEFAULT_CPUS: u8 = 1;
 const DEFAULT_MEMORY: MemoryMib = MemoryMib(512);

@@ -6,6 +6,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use boxlite_proto::shim::{EngineKind, FailureKind, ShimSpec, StartFailure};
 
 use crate::db::{BoxRow, BoxState, Settled};
@@ -19,8 +21,9 @@ use crate::litebox::live::LiveBox;
 use crate::litebox::spec::{BoxImage, BoxSpec, Rootfs};
 use crate::litebox::{end, stop};
 use crate::lock::LockGuard;
-use crate::runtime::id::BoxID;
-use crate::runtime::types::StartStage;
+use crate::log::LogLevel;
+use crate::model::id::BoxID;
+use crate::model::types::StartStage;
 use crate::vmm::pieces::{self, Piece};
 use crate::vmm::{Started, StartingShim};
 
@@ -119,10 +122,10 @@ async fn prepare_image(
     progress: &ProgressSink,
     stages: &mut Stages,
 ) -> BoxliteResult<BoxImage> {
-    if let Some(image) = BoxImage::of(row)? {
-        if image.disk.is_file() {
-            return Ok(image);
-        }
+    if let Some(image) = BoxImage::of(row)?
+        && image.disk.is_file()
+    {
+        return Ok(image);
     }
     let began = Instant::now();
     match BoxSpec::of(row)?.rootfs() {
@@ -174,6 +177,8 @@ impl Attempt {
         match self.boot(&image, &mut stages).await {
             Ok(started) => self.settle_running(started, &image, stages).await,
             Err(error) => {
+                let fields = json!({ "error": error.to_string(), "hint": error.hint() });
+                self.core.log.write(LogLevel::Error, "box did not start", self.row.id.as_str(), fields);
                 if let Some(pending) = self.pending.take() {
                     roll_back(self.core.clone(), self.row.clone(), pending).await;
                 }
@@ -244,6 +249,13 @@ impl Attempt {
             &self.core.layout.of_box(&self.row.id),
             stages.0,
         ));
+        let steps: serde_json::Map<String, serde_json::Value> = live
+            .stages()
+            .iter()
+            .map(|step| (step.name.clone(), (step.took.as_micros() as u64).into()))
+            .collect();
+        let fields = json!({ "pid": live.process().pid(), "engine": ENGINE, "steps_us": steps });
+        self.core.log.write(LogLevel::Info, "box started", live.id().as_str(), fields);
         self.core.add_live(live.clone());
         end::watch(&self.core, &live);
         self.pending = None;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boxlite_proto::agent::PowerOffRequest;
+use serde_json::json;
 
 use crate::db::{BoxRow, BoxState, Settled};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
@@ -13,8 +14,9 @@ use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::BoxSpec;
 use crate::litebox::{end, start};
+use crate::log::LogLevel;
+use crate::model::id::BoxID;
 use crate::portal;
-use crate::runtime::id::BoxID;
 use crate::vmm;
 
 /// How a box is brought to its end.
@@ -63,6 +65,7 @@ pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> Bo
     };
     let auto_remove = BoxSpec::of(&row)?.options.auto_remove;
     bring_down(core, &row, patience, BoxState::Stopping).await?;
+    core.log.write(LogLevel::Info, "box stopped", id.as_str(), json!({}));
     if auto_remove {
         delete(core, id).await?;
         core.note_removed(id);
@@ -165,6 +168,7 @@ async fn end_vm(live: &LiveBox, patience: Patience) {
 
 /// Deletes the directory, then the row. Call it with the box's lock held and its VM gone.
 pub(crate) async fn delete(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<()> {
+    core.log.write(LogLevel::Info, "box removed", id.as_str(), json!({}));
     let (paths, id) = (core.layout.of_box(id), id.clone());
     core.query(move |database| {
         match fs::remove_dir_all(paths.dir()) {

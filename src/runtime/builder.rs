@@ -1,5 +1,6 @@
 //! Opens a runtime, with every option there is.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,27 +12,23 @@ use crate::images::{ImageLimits, ImageStore};
 use crate::layout::Layout;
 use crate::litebox::core::Core;
 use crate::lock::Locks;
+use crate::log::{Log, LogLevel};
+use crate::model::options::BoxliteOptions;
+use crate::model::registry::ImageRegistry;
 use crate::runtime::BoxliteRuntime;
 use crate::runtime::lifetime::Lifetime;
-use crate::runtime::options::BoxliteOptions;
 use crate::runtime::recovery;
-use crate::runtime::registry::ImageRegistry;
 use crate::vmm::pieces::Finder;
 
 /// How long a call waits for a box's lock when its caller set no deadline.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Options of a runtime. Each method takes and gives the builder.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RuntimeBuilder {
     options: BoxliteOptions,
     runtime_dir: Option<PathBuf>,
-}
-
-impl Default for RuntimeBuilder {
-    fn default() -> Self {
-        Self { options: BoxliteOptions::default(), runtime_dir: None }
-    }
+    log: Log,
 }
 
 impl RuntimeBuilder {
@@ -56,6 +53,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Where the runtime logs to, one JSON object a line, up to `level`. Default: nowhere.
+    #[must_use]
+    pub fn log_fd(mut self, level: LogLevel, fd: OwnedFd) -> Self {
+        self.log = Log::to(level, fd);
+        self
+    }
+
     /// Opens the home.
     ///
     /// # Errors
@@ -67,8 +71,15 @@ impl RuntimeBuilder {
             ImageStore::open(layout.images(), self.options.image_registries, ImageLimits::default())?;
         let locks = Locks::open(layout.locks(), LOCK_PATIENCE)?;
         let executor = Executor::start()?;
-        let core =
-            Arc::new(Core::new(layout, database, locks, images, Finder::new(self.runtime_dir), executor));
+        let core = Arc::new(Core::new(
+            layout,
+            database,
+            locks,
+            images,
+            Finder::new(self.runtime_dir),
+            executor,
+            self.log,
+        ));
         let lifetime = Arc::new(Lifetime::of(core.clone()));
         recover(&core)?;
         Ok(BoxliteRuntime { core, _lifetime: lifetime })

@@ -2,21 +2,22 @@
 //!
 //! Owns the public entry points; what happens to one box is `litebox`'s business.
 
-pub mod advanced_options;
 mod builder;
-pub mod id;
 mod lifetime;
-pub mod options;
 mod recovery;
-pub mod registry;
 pub mod system_check;
-pub mod types;
 mod validate;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 pub use builder::RuntimeBuilder;
+
+pub use crate::log::LogLevel;
+
+pub use crate::model::{advanced_options, id, options, registry, types};
 
 use crate::db::{BoxRow, NewBox};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
@@ -24,11 +25,11 @@ use crate::images::{Digest, ImageHandle};
 use crate::litebox::core::Core;
 use crate::litebox::spec::{BoxImage, BoxSpec, RawBoxExtras};
 use crate::litebox::{LiteBox, info, stop};
-use crate::runtime::id::{BoxID, BoxIDMint};
+use crate::model::id::{BoxID, BoxIDMint};
+use crate::model::options::{BoxOptions, BoxliteOptions};
+use crate::model::types::BoxInfo;
 use crate::runtime::lifetime::Lifetime;
-use crate::runtime::options::{BoxOptions, BoxliteOptions};
 use crate::runtime::system_check::SystemCheck;
-use crate::runtime::types::BoxInfo;
 
 /// Seconds that [`BoxliteRuntime::shutdown`] allows when nothing else is said.
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(10);
@@ -90,10 +91,10 @@ impl BoxliteRuntime {
         options: BoxOptions,
         name: Option<String>,
     ) -> BoxliteResult<(LiteBox, bool)> {
-        if let Some(wanted) = &name {
-            if let Some(existing) = self.get(wanted).await? {
-                return Ok((existing, false));
-            }
+        if let Some(wanted) = &name
+            && let Some(existing) = self.get(wanted).await?
+        {
+            return Ok((existing, false));
         }
         match self.create(options, name.clone()).await {
             // Somebody else was quicker.
@@ -236,5 +237,6 @@ async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> Boxli
     let id: BoxID = BoxIDMint::mint();
     let new = NewBox { id, name, options, owner_pid: owner.pid, owner_start: owner.start_time };
     let row = core.query(move |database| database.insert(&new)).await?;
+    core.log.write(LogLevel::Info, "box created", row.id.as_str(), json!({ "image": spec.image_name() }));
     Ok(LiteBox::new(core.clone(), row))
 }

@@ -10,7 +10,7 @@ use crate::executor;
 use crate::litebox::core::Core;
 use crate::litebox::spec::BoxSpec;
 use crate::litebox::{end, start, stop};
-use crate::runtime::id::{BoxID, mint_text};
+use crate::model::id::{BoxID, mint_text};
 use crate::util::{is_process_alive, process_start_time};
 use crate::vmm;
 

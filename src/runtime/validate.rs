@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images;
 use crate::litebox::spec::{BoxSpec, MemoryMib, Rootfs};
-use crate::runtime::options::NetworkSpec;
+use crate::model::options::NetworkSpec;
 
 const LONGEST_NAME: usize = 63;
 const LEAST_MEMORY: MemoryMib = MemoryMib(64);
@@ -147,7 +147,7 @@ fn wrong(option: &str, what: &str, hint: &str) -> BoxliteResult<()> {
 mod tests {
     use super::*;
     use crate::litebox::spec::RawBoxExtras;
-    use crate::runtime::options::{BoxOptions, RootfsSpec, VolumeSpec};
+    use crate::model::options::{BoxOptions, RootfsSpec, VolumeSpec};
 
     fn check(options: BoxOptions) -> Result<(), BoxliteError> {
         spec(&BoxSpec { options, extras: RawBoxExtras::default() })

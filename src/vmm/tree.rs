@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::runtime::id::BoxID;
+use crate::model::id::BoxID;
 use crate::util::is_process_alive;
 
 /// Pids of the living processes that carry `id` as a word of their argv and are parts of ours: the shim, its engine.

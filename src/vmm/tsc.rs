@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::layout::Layout;
-use crate::runtime::id::mint_text;
+use crate::model::id::mint_text;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 

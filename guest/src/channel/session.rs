@@ -6,10 +6,10 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
-use boxlite_proto::channel::{MAX_STREAMS, READ_BUFFER, SPLIT_SEND, STREAM_WINDOW, WRITE_BUFFER};
+use boxlite_proto::channel::{READ_BUFFER, SPLIT_SEND, STREAM_TABLE, STREAM_WINDOW, WRITE_BUFFER};
 use boxlite_proto::stream::{BYTES, BytesHeader, CALLS, EVENTS};
-use futures::AsyncReadExt;
 use futures::io::{AsyncRead, AsyncWrite, BufReader, BufWriter};
+use futures::{AsyncReadExt, AsyncWriteExt};
 use yamux::{Config, Connection, Mode, Stream};
 
 use super::Link;
@@ -38,8 +38,10 @@ impl Link {
 
 fn config() -> Config {
     let mut config = Config::default();
-    config.set_max_num_streams(MAX_STREAMS);
-    config.set_max_connection_receive_window(Some(MAX_STREAMS * STREAM_WINDOW));
+    // In this order: each setter checks the number of streams against the windows set so far.
+    config.set_max_connection_receive_window(None);
+    config.set_max_num_streams(STREAM_TABLE);
+    config.set_max_connection_receive_window(Some(STREAM_TABLE * STREAM_WINDOW));
     config.set_split_send_size(SPLIT_SEND);
     config
 }
@@ -57,6 +59,8 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin>(pipe: T, dispatch: &Arc<dyn Di
 }
 
 async fn hand_on(mut stream: Stream, dispatch: &dyn Dispatch) -> io::Result<()> {
+    // An empty frame acknowledges the stream: the host may have only 256 unacknowledged ones, silent ones among them.
+    stream.write(&[]).await?;
     let mut kind = [0];
     stream.read_exact(&mut kind).await?;
     match kind[0] {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
-use boxlite_proto::channel::{READ_BUFFER, SPLIT_SEND, STREAM_WINDOW, WRITE_BUFFER};
+use boxlite_proto::channel::{READ_BUFFER, SPLIT_SEND, STREAM_TABLE, STREAM_WINDOW, WRITE_BUFFER};
 use futures::io::{AsyncRead, AsyncWrite, BufReader, BufWriter};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -17,9 +17,6 @@ use yamux::{Connection, ConnectionError, Mode};
 
 use super::log::log;
 
-/// What yamux itself would allow. Passing its limit ends the whole connection, and a dropped stream counts until the
-/// driver has told the agent, so it lies far above what is ever handed out; `sock` does the counting.
-const YAMUX_LIMIT: usize = 4096;
 /// Requests for streams that may wait.
 const REQUESTS: usize = 64;
 
@@ -28,8 +25,8 @@ pub(crate) fn config() -> yamux::Config {
     let mut config = yamux::Config::default();
     // First no limit, since each setter checks its value against the other's.
     config.set_max_connection_receive_window(None);
-    config.set_max_num_streams(YAMUX_LIMIT);
-    config.set_max_connection_receive_window(Some(YAMUX_LIMIT * STREAM_WINDOW));
+    config.set_max_num_streams(STREAM_TABLE);
+    config.set_max_connection_receive_window(Some(STREAM_TABLE * STREAM_WINDOW));
     config.set_split_send_size(SPLIT_SEND);
     config
 }

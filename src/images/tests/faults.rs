@@ -10,7 +10,7 @@ use super::proxy::Proxy;
 use super::{assert_tidy, store_with};
 use crate::errors::BoxliteError;
 use crate::images::{ImageStore, ProgressSink};
-use crate::runtime::registry::ImageRegistry;
+use crate::model::registry::ImageRegistry;
 
 const LAYER: usize = 2 << 20;
 

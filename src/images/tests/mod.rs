@@ -17,7 +17,7 @@ use boxlite_test_utils::oci::{Layout, Packing, tar_of};
 
 use super::{ImageLimits, ImageStore, ProgressSink};
 use crate::errors::BoxliteError;
-use crate::runtime::registry::ImageRegistry;
+use crate::model::registry::ImageRegistry;
 
 /// A store that gives up quickly.
 fn store_with(dir: &Path, registries: Vec<ImageRegistry>) -> ImageStore {

@@ -10,7 +10,7 @@ use super::faults::{Scene, scene};
 use super::{assert_tidy, files_below, sample_layout, store_with};
 use crate::errors::BoxliteError;
 use crate::images::ProgressSink;
-use crate::runtime::registry::ImageRegistry;
+use crate::model::registry::ImageRegistry;
 
 const ORDER: &str = "BOXLITE_TEST_PULL";
 

@@ -8,7 +8,7 @@ use boxlite_test_utils::registry::{Registry, RegistryOptions};
 use super::{assert_tidy, files_below, sample_layout, store_with};
 use crate::errors::BoxliteError;
 use crate::images::{ImageStore, ProgressSink, StoredImage};
-use crate::runtime::registry::ImageRegistry;
+use crate::model::registry::ImageRegistry;
 
 const QUIET: fn() -> ProgressSink = ProgressSink::none;
 

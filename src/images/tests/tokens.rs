@@ -13,7 +13,7 @@ use boxlite_test_utils::registry::{Registry, RegistryOptions, TOKEN_SERVICE};
 use super::{assert_tidy, sample_layout, store_with};
 use crate::errors::BoxliteError;
 use crate::images::ProgressSink;
-use crate::runtime::registry::ImageRegistry;
+use crate::model::registry::ImageRegistry;
 
 /// Gives tokens to `ann` with the right password, and to nobody else.
 struct TokenService {

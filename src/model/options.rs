@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::advanced_options::AdvancedBoxOptions;
-pub use crate::runtime::registry::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
+use crate::model::advanced_options::AdvancedBoxOptions;
+pub use crate::model::registry::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
 
 /// Options of a runtime that every caller knows; all others are set through
 /// [`BoxliteRuntime::builder`](crate::BoxliteRuntime::builder).
