@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use boxlite::{BoxOptions, BoxStatus, BoxliteError, BoxliteRuntime, RootfsSpec};
@@ -114,16 +114,55 @@ async fn a_guest_that_dies_while_booting_shows_its_console() {
     // A disk without an agent: the kernel finds no init and panics.
     let tree = tempfile::tempdir().unwrap();
     fs::create_dir(tree.path().join("dev")).unwrap();
-    let disk = tree.path().join("../no-agent.erofs");
-    let disk = PathBuf::from(format!("{}-{}", disk.display(), std::process::id()));
+    let out = tempfile::tempdir().unwrap();
+    let disk = out.path().join("no-agent.erofs");
     let made = Command::new("mkfs.erofs").arg("-T0").arg(&disk).arg(tree.path()).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     let pieces = Pieces::new().with("guest.erofs", &fs::read(&disk).unwrap());
-    fs::remove_file(disk).unwrap();
     let error = fails(&pieces.open(&home.path), &home.path, options()).await;
     let text = error.to_string();
     assert!(matches!(error, BoxliteError::Engine(_)), "{error:?}");
     assert!(text.contains("console") && text.contains("init"), "{text}");
+}
+
+#[tokio::test]
+async fn an_agent_that_stays_silent_is_given_up_after_its_deadline() {
+    let home = PerTestBoxHome::new();
+    // A disk whose init is alive and says nothing.
+    let tree = tempfile::tempdir().unwrap();
+    fs::copy("/bin/busybox", tree.path().join("busybox")).unwrap();
+    let init = tree.path().join("init");
+    fs::write(&init, "#!/busybox sh\nwhile :; do /busybox sleep 60; done\n").unwrap();
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(tree.path().join("dev")).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let disk = out.path().join("silent.erofs");
+    let made = Command::new("mkfs.erofs").arg("-T0").arg(&disk).arg(tree.path()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let pieces = Pieces::new().with("guest.erofs", &fs::read(&disk).unwrap());
+    let began = std::time::Instant::now();
+    let error = fails(&pieces.open(&home.path), &home.path, options()).await;
+    assert!(matches!(error, BoxliteError::Timeout(_)), "{error:?}");
+    assert!((29..45).contains(&began.elapsed().as_secs()), "after {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_machine_without_qemu_is_told_what_to_install() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: QEMU can't be hidden in a mount namespace");
+        return;
+    }
+    let home = PerTestBoxHome::new();
+    let run = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/run");
+    let hide = "mount --bind /dev/null /usr/bin/qemu-system-x86_64 && exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", hide, "sh"])
+        .args([run.as_os_str(), home.path.as_os_str(), busybox_image().as_ref(), "true".as_ref()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(text.contains("qemu-system-x86_64 is missing") && text.contains("install"), "{text}");
 }
 
 #[tokio::test]
