@@ -23,6 +23,9 @@ use crate::portal;
 /// Characters of an execution's id.
 const ID_LENGTH: usize = 16;
 
+/// Most bytes of arguments and environment together that Linux takes, with the usual limit of the stack.
+const LONGEST_COMMAND: usize = 2 * 1024 * 1024;
+
 /// Which streams to open along with the call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted {
@@ -64,6 +67,7 @@ pub(super) async fn begin_with(
     let row = core.query(move |database| database.get(&wanted_id)).await?.ok_or_else(|| start::gone(id))?;
     let (spec, image) = (BoxSpec::of(&row)?, BoxImage::of(&row)?.unwrap_or_default());
     let request = request(&mint_text(ID_LENGTH), &command, &spec, &image, wanted);
+    check_length(&command, &request)?;
 
     // Once the call is on its way only its answer tells what to kill: so a task of its own waits for it.
     let (claim, claimed) = oneshot::channel();
@@ -231,6 +235,25 @@ fn check(command: &BoxCommand) -> BoxliteResult<()> {
     }
 }
 
+/// What the guest's kernel would refuse is refused here, before it exceeds what a message may hold.
+fn check_length(command: &BoxCommand, request: &ExecRequest) -> BoxliteResult<()> {
+    // As the kernel counts: each with its NUL and a pointer.
+    let texts = request.argv.iter().chain(&request.env);
+    let length: usize = texts.map(|text| text.len() + 1 + size_of::<u64>()).sum();
+    if length <= LONGEST_COMMAND {
+        return Ok(());
+    }
+    let message =
+        format!("arguments and environment are too long: {length} bytes, {LONGEST_COMMAND} are the most");
+    let failure = StartFailure {
+        exit_code: 126,
+        os_errno: libc::E2BIG.unsigned_abs(),
+        message,
+        ..StartFailure::default()
+    };
+    Err(did_not_start(command, &failure))
+}
+
 pub(super) fn did_not_start(command: &BoxCommand, failure: &StartFailure) -> BoxliteError {
     let name = command.argv[0].to_string_lossy().into_owned();
     let exit_code = i32::try_from(failure.exit_code).unwrap_or(127);
@@ -242,6 +265,7 @@ pub(super) fn did_not_start(command: &BoxCommand, failure: &StartFailure) -> Box
         detail = detail.errno(i32::try_from(failure.os_errno).unwrap_or(0));
     }
     BoxliteError::Execution(detail.hint(match exit_code {
+        126 if failure.os_errno == libc::E2BIG.unsigned_abs() => "give the data by stdin or in a file",
         127 => "check the command's name and the PATH of the image",
         126 => "check that the file is executable and made for this CPU",
         _ => "check the user, the working directory and the limits given",

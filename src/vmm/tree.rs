@@ -17,12 +17,27 @@ pub(crate) fn processes_of(id: &BoxID) -> Vec<u32> {
 
 fn belongs_to(pid: u32, id: &BoxID) -> bool {
     let Ok(cmdline) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    if cmdline.is_empty() {
+        return is_leaving(pid, id);
+    }
     let mut words = cmdline.split(|byte| *byte == 0);
     let program = words.next().unwrap_or_default();
     let program = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     // A stranger may name the id too (`grep`, `tail` of a log): only our own programs count.
-    (program.starts_with(b"boxlite-shim") || program.starts_with(b"qemu-system"))
-        && words.any(|word| word == id.as_str().as_bytes())
+    is_ours(program) && words.any(|word| word == id.as_str().as_bytes())
+}
+
+fn is_ours(program: &[u8]) -> bool {
+    program.starts_with(b"boxlite-shim") || program.starts_with(b"qemu-system")
+}
+
+/// A process that ends has lost its memory, and with it its argv, some time before its open files (the disks) and its
+/// working directory, which is the box's.
+fn is_leaving(pid: u32, id: &BoxID) -> bool {
+    let Ok(directory) = fs::read_link(format!("/proc/{pid}/cwd")) else { return false };
+    let name = directory.file_name().unwrap_or_default().as_encoded_bytes();
+    let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
+    name == id.as_str().as_bytes() && fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| is_ours(&name))
 }
 
 /// Kills what is left of a box whose shim has ended, and returns when nothing is. The engine dies with its shim
