@@ -1,0 +1,74 @@
+//! What executions in a box must bear: how much goes in, how many run at once, how they end, and what they may leave.
+//!
+//! Every test has a machine of its own.
+
+mod amounts;
+mod ends;
+mod many;
+mod streams;
+mod terminal;
+mod users;
+#[path = "../support/vm.rs"]
+mod vm;
+
+use std::time::Duration;
+
+use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, LiteBox, RootfsSpec};
+use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+/// Held for writing by the test that counts this process's descriptors, for reading by all others.
+static DESCRIPTORS: RwLock<()> = RwLock::const_new(());
+
+/// A running box. Dropped in this order: the runtime ends its box, then the home checks that nothing is left.
+struct Bench {
+    sandbox: LiteBox,
+    runtime: BoxliteRuntime,
+    home: PerTestBoxHome,
+    _others_may_run: Option<RwLockReadGuard<'static, ()>>,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(BoxOptions::default()).await
+    }
+
+    async fn with(options: BoxOptions) -> Self {
+        let guard = DESCRIPTORS.read().await;
+        let mut bench = Self::alone(options).await;
+        bench._others_may_run = Some(guard);
+        bench
+    }
+
+    /// For who holds [`DESCRIPTORS`] itself.
+    async fn alone(options: BoxOptions) -> Self {
+        let home = PerTestBoxHome::new();
+        let runtime = vm::open(&home, Vec::new());
+        let options = BoxOptions { rootfs: RootfsSpec::Image(busybox_image()), ..options };
+        let sandbox = runtime.create(options, None).await.expect("a box");
+        sandbox.start().await.expect("the box starts");
+        Self { sandbox, runtime, home, _others_may_run: None }
+    }
+
+    /// Runs a command that must not write to stderr: its exit code and stdout.
+    async fn say(&self, command: BoxCommand) -> (i32, String) {
+        let (code, stdout, stderr) = vm::run(&self.sandbox, command).await;
+        assert_eq!(String::from_utf8_lossy(&stderr), "");
+        (code, String::from_utf8(stdout).expect("UTF-8"))
+    }
+
+    async fn end(self) {
+        self.runtime.shutdown(Some(0)).await.expect("the end");
+        drop(self.home);
+    }
+}
+
+fn shell(script: &str) -> BoxCommand {
+    BoxCommand::new("sh").args(["-c", script])
+}
+
+/// The value of a future that must be there in time.
+async fn within<T>(seconds: u64, what: &str, future: impl Future<Output = T>) -> T {
+    let deadline = Duration::from_secs(seconds);
+    tokio::time::timeout(deadline, future).await.unwrap_or_else(|_| panic!("{what}: not within {seconds} s"))
+}

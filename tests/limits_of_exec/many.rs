@@ -1,0 +1,106 @@
+//! Many executions one after another, many boxes at once: nothing grows, nothing is in another's way.
+
+use std::collections::BTreeSet;
+
+use boxlite::{BoxOptions, BoxStatus, RootfsSpec};
+use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
+
+use super::{Bench, DESCRIPTORS, shell, vm, within};
+
+fn descriptors(process: &str) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).expect("descriptors").count()
+}
+
+/// What grows in the guest when something is left there.
+#[derive(Debug)]
+struct InGuest {
+    /// Open files of the whole kernel, the agent's too, which a box can't see otherwise. The kernel counts in steps of
+    /// 32 or so.
+    files: u32,
+    terminals: u32,
+    processes: u32,
+}
+
+impl InGuest {
+    async fn count(bench: &Bench) -> Self {
+        let script =
+            "cut -f1 /proc/sys/fs/file-nr; cat /proc/sys/kernel/pty/nr; set -- /proc/[0-9]*; echo $#";
+        let (code, text) = bench.say(shell(script)).await;
+        assert_eq!(code, 0);
+        let numbers: Vec<u32> =
+            text.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+        let [files, terminals, processes] = numbers.as_slice() else { panic!("{text}") };
+        Self { files: *files, terminals: *terminals, processes: *processes }
+    }
+}
+
+#[tokio::test]
+async fn executions_leave_no_descriptor() {
+    let _alone = DESCRIPTORS.write().await;
+    let bench = Bench::alone(BoxOptions::default()).await;
+    let shim = bench.sandbox.info().pid.expect("the shim").to_string();
+    let some = async |count| {
+        for number in 0..count {
+            let (code, text) = bench.say(shell("echo out; exit 3").env("N", number.to_string())).await;
+            assert_eq!((code, text.as_str()), (3, "out\n"));
+            // Also those that fail, and those with a terminal nobody takes.
+            bench.sandbox.exec(boxlite::BoxCommand::new("no-such-command")).await.expect_err("not there");
+            let terminal = bench.sandbox.exec(shell("exit 0").tty(true)).await.expect("a terminal");
+            terminal.wait().await.expect("the end");
+        }
+    };
+    // The first ones set up what stays: connections, caches.
+    some(5).await;
+    let counts = async || {
+        // What has just ended is cleared away a little later.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        (descriptors(&shim), descriptors("self"), InGuest::count(&bench).await)
+    };
+    let before = counts().await;
+    // Enough to be seen through the steps in which the guest's kernel counts.
+    some(40).await;
+    let after = counts().await;
+    eprintln!("descriptors of shim and this process, and the guest: {before:?}, then {after:?}");
+    assert!(after.0 <= before.0 + 1, "the shim's descriptors: {before:?}, then {after:?}");
+    assert!(after.1 <= before.1 + 1, "this process's descriptors: {before:?}, then {after:?}");
+    assert!(after.2.files <= before.2.files + 5, "the guest's open files: {before:?}, then {after:?}");
+    assert_eq!((before.2.terminals, after.2.terminals), (0, 0), "terminals are left");
+    assert_eq!(before.2.processes, after.2.processes, "processes are left");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn ten_boxes_run_at_once() {
+    let _alone = DESCRIPTORS.write().await;
+    let home = PerTestBoxHome::new();
+    let runtime = vm::open(&home, Vec::new());
+    let starting = (0..10).map(|number| {
+        let runtime = &runtime;
+        async move {
+            let options = BoxOptions { rootfs: RootfsSpec::Image(busybox_image()), ..BoxOptions::default() };
+            let sandbox = runtime.create(options, Some(format!("box-{number}"))).await.expect("a box");
+            sandbox.start().await.unwrap_or_else(|error| panic!("box {number}: {error}"));
+            sandbox
+        }
+    });
+    let boxes = within(120, "ten starts", futures::future::join_all(starting)).await;
+    // All are there at the same time, each with processes, a name and a disk of its own.
+    let infos = runtime.list_info().await.expect("the list");
+    assert!(infos.iter().all(|info| info.status == BoxStatus::Running), "{infos:?}");
+    let shims: BTreeSet<u32> = infos.iter().filter_map(|info| info.pid).collect();
+    assert_eq!(shims.len(), 10);
+    let running = boxes.iter().enumerate().map(|(number, sandbox)| async move {
+        let script =
+            format!("hostname; echo {number} >/mine; sync; sleep 1; cat /mine; grep MemTotal /proc/meminfo");
+        (number, vm::run(sandbox, shell(&script)).await)
+    });
+    for (number, (code, stdout, _)) in within(60, "ten commands", futures::future::join_all(running)).await {
+        assert_eq!(code, 0);
+        let stdout = String::from_utf8(stdout).expect("UTF-8");
+        assert!(stdout.starts_with(&format!("box-{number}\n{number}\nMemTotal:")), "{stdout}");
+        let memory = stdout.split_whitespace().rev().nth(1).and_then(|kib| kib.parse::<u32>().ok());
+        assert!(memory.is_some_and(|kib| (400 * 1024..=512 * 1024).contains(&kib)), "{stdout}");
+    }
+    runtime.shutdown(Some(0)).await.expect("the end");
+    assert!(shims.iter().all(|pid| !boxlite::util::is_process_alive(*pid)), "shims are left");
+}
