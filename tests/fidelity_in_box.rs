@@ -51,7 +51,7 @@ def visit(name):
           0 if folder else info.st_nlink, number, os.major(info.st_rdev), os.minor(info.st_rdev),
           "/" + (os.readlink(path).hex() if stat.S_ISLNK(info.st_mode) else ""),
           "/" + ",".join(xattrs),
-          content(path) if stat.S_ISREG(info.st_mode) else "-")
+          content(path) if stat.S_ISREG(info.st_mode) and (os.geteuid() == 0 or info.st_mode & 0o400) else "-")
     if folder and info.st_dev == device:
         for child in os.listdir(path):
             child = os.path.join(name, child)
@@ -288,6 +288,9 @@ async fn a_box_sees_what_umoci_unpacks() {
         for entry in want.iter_mut().chain(&mut found) {
             (entry.uid, entry.gid, entry.device) = (0, 0, (0, 0));
             entry.xattrs.clear();
+            if entry.mode & 0o400 == 0 {
+                entry.content = None;
+            }
         }
         let device = |entry: &Entry| matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice);
         let devices: Vec<Vec<u8>> =
