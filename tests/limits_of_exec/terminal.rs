@@ -1,7 +1,7 @@
 //! Executions with a terminal.
 
-use boxlite::BoxCommand;
 use boxlite::litebox::ExecStdout;
+use boxlite::{BoxCommand, Execution};
 use futures::StreamExt;
 
 use super::{Bench, shell, within};
@@ -9,10 +9,18 @@ use super::{Bench, shell, within};
 /// A terminal's output so far.
 struct Screen {
     stream: ExecStdout,
+    /// What has not been waited for yet.
     seen: String,
+    /// Everything.
+    transcript: String,
 }
 
 impl Screen {
+    fn of(execution: &mut Execution) -> Self {
+        let stream = execution.stdout().expect("stdout");
+        Self { stream, seen: String::new(), transcript: String::new() }
+    }
+
     /// Reads until `text` is there, and forgets everything up to its end.
     async fn until(&mut self, text: &str) {
         let reading = async {
@@ -22,7 +30,10 @@ impl Screen {
                     return;
                 }
                 match self.stream.next().await {
-                    Some(more) => self.seen.push_str(&more),
+                    Some(more) => {
+                        self.seen.push_str(&more);
+                        self.transcript.push_str(&more);
+                    }
                     None => panic!("the terminal ended without {text:?}: {:?}", self.seen),
                 }
             }
@@ -34,13 +45,15 @@ impl Screen {
 #[tokio::test]
 async fn a_terminal_is_real_has_a_size_and_passes_the_interrupt_key() {
     let bench = Bench::new().await;
-    let script = "for n in 0 1 2; do test -t $n || exit 9; done; tty; stty size; trap 'echo resized' WINCH; \
-                  while read word; do echo \"<$word>\"; stty size; done; echo over; exit 4";
+    // A trapped signal interrupts `read`, which then reads nothing.
+    let script = r#"for n in 0 1 2; do test -t $n || exit 9; done; trap 'echo resized' WINCH; tty; stty size
+        until [ "$word" = first ]; do read word && echo "<$word>"; done
+        stty size; cat; echo over; exit 4"#;
     let mut execution =
         bench.sandbox.exec(shell(script).tty(true).tty_size(50, 132)).await.expect("a terminal");
     assert!(execution.stderr().is_none(), "a terminal has one merged stream");
     let mut stdin = execution.stdin().expect("stdin");
-    let mut screen = Screen { stream: execution.stdout().expect("stdout"), seen: String::new() };
+    let mut screen = Screen::of(&mut execution);
     screen.until("/dev/pts/").await;
     screen.until("50 132\r\n").await;
     execution.resize_tty(33, 99).await.expect("a new size");
@@ -49,7 +62,8 @@ async fn a_terminal_is_real_has_a_size_and_passes_the_interrupt_key() {
     screen.until("first\r\n").await;
     screen.until("<first>\r\n").await;
     screen.until("33 99\r\n").await;
-    // The end-of-file key.
+    assert!(screen.transcript.contains("resized\r\n"), "no SIGWINCH: {:?}", screen.transcript);
+    // The end-of-file key, which `cat` obeys.
     stdin.write_all(b"\x04").await.expect("writing");
     screen.until("over\r\n").await;
     let result = within(10, "the end", execution.wait()).await.expect("the end");
@@ -59,7 +73,7 @@ async fn a_terminal_is_real_has_a_size_and_passes_the_interrupt_key() {
     let script = "trap 'echo caught; exit 3' INT; sh -c 'echo ready; exec sleep 300'; sleep 300";
     let mut execution = bench.sandbox.exec(shell(script).tty(true)).await.expect("a terminal");
     let mut stdin = execution.stdin().expect("stdin");
-    let mut screen = Screen { stream: execution.stdout().expect("stdout"), seen: String::new() };
+    let mut screen = Screen::of(&mut execution);
     screen.until("ready\r\n").await;
     stdin.write_all(b"\x03").await.expect("writing");
     screen.until("caught\r\n").await;
