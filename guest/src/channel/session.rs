@@ -60,7 +60,8 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin>(pipe: T, dispatch: &Arc<dyn Di
 
 async fn hand_on(mut stream: Stream, dispatch: &dyn Dispatch) -> io::Result<()> {
     // An empty frame acknowledges the stream: the host may have only 256 unacknowledged ones, silent ones among them.
-    stream.write(&[]).await?;
+    // A stream that was reset meanwhile still has a header to be read.
+    let _ = stream.write(&[]).await;
     let mut kind = [0];
     stream.read_exact(&mut kind).await?;
     match kind[0] {
