@@ -21,7 +21,9 @@ fn every_type_keeps_its_attributes() {
     let null = Item::device("dev/null", b'3', (1, 3));
     let disk = Item::device("dev/disk", b'4', (259, 70_000));
     let fifo = Item::fifo("pipe");
-    let built = build(&[&[Item::dir("./"), Item::dir("bin"), file, dir, link, null, disk, fifo]]);
+    // What overlayfs takes for a whiteout is a device all the same.
+    let zero = Item::device("dev/zeroth", b'3', (0, 0));
+    let built = build(&[&[Item::dir("./"), Item::dir("bin"), file, dir, link, null, disk, fifo, zero]]);
 
     let su = built.get("bin/su");
     assert_eq!((su.kind, su.mode, su.size), (Kind::File, 0o4755, 2));
@@ -37,6 +39,7 @@ fn every_type_keeps_its_attributes() {
         (built.get("dev/disk").kind, built.get("dev/disk").device),
         (Kind::BlockDevice, (259, 70_000))
     );
+    assert_eq!((built.get("dev/zeroth").kind, built.get("dev/zeroth").device), (Kind::CharDevice, (0, 0)));
     assert_eq!(built.get("pipe").kind, Kind::Fifo);
     let implied = built.get("dev");
     assert_eq!((implied.mode, implied.uid, implied.mtime), (0o755, 0, (0, 0)));

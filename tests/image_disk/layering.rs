@@ -71,25 +71,37 @@ fn a_later_entry_takes_the_place_of_an_earlier_one_whatever_its_type() {
 }
 
 #[test]
-fn within_a_layer_the_last_entry_of_a_name_wins() {
+fn a_directory_may_be_described_again_and_its_last_attributes_count() {
+    let described = |path: &str, mode: u32| Item { mode, ..Item::dir(path) };
     let layer = [
-        Item::file("a", "first"),
-        Item::file("b/x", "gone"),
-        Item::file("a", "second"),
-        Item::file("b", "a file now"),
-        Item::symlink("c", "a"),
-        Item::file("c", "no link"),
+        described("/", 0o700),
+        Item::file("d/x", "before its directory"),
+        described("d", 0o700),
+        Item::file("d/y", "between"),
+        described("./d/", 0o711),
+        described(".", 0o711),
     ];
     let built = build(&[&layer]);
-    assert_eq!(built.paths(), ["a", "b", "c"]);
-    assert_eq!([built.text("a"), built.text("b"), built.text("c")], ["second", "a file now", "no link"]);
-    assert_eq!(built.text("a"), "second");
+    assert_eq!(built.paths(), ["d", "d/x", "d/y"]);
+    assert_eq!([built.get("").mode, built.get("d").mode], [0o711, 0o711]);
+}
+
+#[test]
+fn a_whiteout_and_an_entry_of_the_same_path_stand_side_by_side() {
+    let bottom = [Item::file("a", "1"), Item::file("d/old", "1"), Item::symlink("s", "d")];
+    let entries = [Item::dir("a"), Item::file("d", "2"), Item::file("s", "2")];
+    let whiteouts = ["a", "d", "s"].map(Item::whiteout);
+    for (first, second) in [(&entries, &whiteouts), (&whiteouts, &entries)] {
+        let built = build(&[&bottom, &[first.as_slice(), second].concat()]);
+        assert_eq!(built.paths(), ["a", "d", "s"]);
+        assert_eq!([built.text("d"), built.text("s")], ["2", "2"]);
+    }
 }
 
 #[test]
 fn hard_links_share_an_inode_within_and_across_layers() {
     let bottom = [Item::file("a", "data"), Item::hard_link("b", "a"), Item::symlink("s", "a")];
-    let top = [Item::hard_link("c", "./b"), Item::hard_link("d/e", "/a"), Item::hard_link("t", "s")];
+    let top = [Item::hard_link("c", "./b"), Item::hard_link("d/e", "d/../a"), Item::hard_link("t", "s")];
     let built = build(&[&bottom, &top]);
     let inode = built.get("a").inode;
     for path in ["a", "b", "c", "d/e"] {
@@ -144,15 +156,15 @@ fn paths_lead_through_the_images_own_symlinks_and_stay_inside_it() {
         Item::dir("usr/bin"),
         Item::symlink("bin", "usr/bin"),
         Item::symlink("abs", "/usr"),
-        Item::symlink("out", "../../../../usr"),
-        Item::symlink("chain", "out/bin"),
+        Item::symlink("usr/up", "../usr/../usr"),
+        Item::symlink("chain", "usr/up/bin"),
         Item::file("usr/bin/old", "1"),
         Item::file("usr/bin/gone", "1"),
     ];
     let top = [
         Item::file("bin/one", "2"),
         Item::file("abs/two", "2"),
-        Item::file("out/three", "2"),
+        Item::file("usr/up/three", "2"),
         Item::file("chain/four", "2"),
         Item::hard_link("five", "bin/old"),
         Item::whiteout("bin/gone"),
@@ -169,7 +181,6 @@ fn paths_lead_through_the_images_own_symlinks_and_stay_inside_it() {
         "new",
         "new/place",
         "new/place/six",
-        "out",
         "usr",
         "usr/bin",
         "usr/bin/four",
@@ -177,6 +188,7 @@ fn paths_lead_through_the_images_own_symlinks_and_stay_inside_it() {
         "usr/bin/one",
         "usr/three",
         "usr/two",
+        "usr/up",
     ];
     assert_eq!(built.paths(), paths);
     assert_eq!(built.get("five").inode, built.get("usr/bin/old").inode);

@@ -9,5 +9,6 @@ mod formats;
 mod layering;
 mod limits;
 mod model;
+mod paths;
 mod stacks;
 mod support;

@@ -9,9 +9,24 @@ use boxlite_test_utils::layers::Item;
 
 use super::support::sha256;
 
-/// An entry that makes the whole layer invalid.
-#[derive(Debug)]
-pub(super) struct Refused;
+/// Why an entry makes the whole layer invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Refused {
+    /// An absolute path or link target.
+    Absolute,
+    /// A path or a link target that leads out of the root, by itself or through symlinks.
+    Climbs,
+    /// A path that the layer has already, or has something below.
+    Twice,
+    /// A path with something in it that is no directory.
+    NotDirectory,
+    /// A path that leads through too many symlinks.
+    Loop,
+    /// A hard link to nothing or to a directory.
+    BadLink,
+    /// The root as something that is no directory.
+    Root,
+}
 
 #[derive(Clone, Debug)]
 struct File {
@@ -19,6 +34,8 @@ struct File {
     inode: usize,
     /// The last layer that named it or anything below it.
     touched: usize,
+    /// Of a symlink: the last layer with an entry whose path leads through it.
+    followed: usize,
 }
 
 /// The tree so far.
@@ -48,17 +65,18 @@ fn below(path: &str, directory: &str) -> bool {
     directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A path without `.`, `..` and doubled slashes.
-pub(super) fn lexical(path: &str) -> Result<String, Refused> {
+/// A path without `.`, `..` and doubled slashes, which may be absolute only if it is the root's.
+pub(super) fn lexical(path: &[u8]) -> Result<String, Refused> {
+    let path = std::str::from_utf8(path).expect("paths of the tests are UTF-8");
     let mut names = Vec::new();
     for name in path.split('/') {
         match name {
             "" | "." => {}
-            ".." => drop(names.pop().ok_or(Refused)?),
+            ".." => drop(names.pop().ok_or(Refused::Climbs)?),
             _ => names.push(name),
         }
     }
-    Ok(names.join("/"))
+    if path.starts_with('/') && !names.is_empty() { Err(Refused::Absolute) } else { Ok(names.join("/")) }
 }
 
 impl Model {
@@ -79,10 +97,10 @@ impl Model {
     }
 
     fn change(&mut self, layer: usize, item: &Item) -> Result<(), Refused> {
-        let path = lexical(std::str::from_utf8(&item.path).map_err(|_| Refused)?)?;
+        let path = lexical(&item.path)?;
         if path.is_empty() {
             if kind(item) != Kind::Directory {
-                return Err(Refused);
+                return Err(Refused::Root);
             }
             self.root = Some(item.clone());
             return Ok(());
@@ -94,7 +112,13 @@ impl Model {
         if let Some(name) = name.strip_prefix(".wh.") {
             return self.hide(layer, &join(directory, name), false);
         }
-        let directory = self.resolve("", directory, &mut 0)?;
+        // The link target's own text is judged before anything is looked up.
+        let target = if item.flag == b'1' { Some(lexical(&item.link)?) } else { None };
+        let mut symlinks = Vec::new();
+        let directory = self.resolve("", directory, &mut symlinks)?;
+        for symlink in symlinks {
+            self.files.entry(symlink).and_modify(|file| file.followed = layer);
+        }
         let mut parent = String::new();
         for part in directory.split('/').filter(|part| !part.is_empty()) {
             parent = join(&parent, part);
@@ -102,7 +126,7 @@ impl Model {
             let implied = || {
                 let mut item = Item::dir(&parent);
                 item.mtime = (0, 0);
-                File { item, inode, touched: layer }
+                File { item, inode, touched: layer, followed: 0 }
             };
             self.files.entry(parent.clone()).or_insert_with(implied).touched = layer;
             self.inodes += 1;
@@ -110,19 +134,21 @@ impl Model {
         let path = join(&directory, name);
         let both_directories = kind(item) == Kind::Directory && self.is_directory(&path);
         if !both_directories {
+            if self.files.get(&path).is_some_and(|file| file.touched == layer || file.followed == layer) {
+                return Err(Refused::Twice);
+            }
             self.files.retain(|key, _| key != &path && !below(key, &path));
         }
-        let mut file = File { item: item.clone(), inode: self.inodes, touched: layer };
+        let mut file = File { item: item.clone(), inode: self.inodes, touched: layer, followed: 0 };
         self.inodes += 1;
-        if item.flag == b'1' {
-            let target = lexical(std::str::from_utf8(&item.link).map_err(|_| Refused)?)?;
+        if let Some(target) = target {
             let (directory, name) = target.rsplit_once('/').unwrap_or(("", &target));
-            let directory = self.resolve("", directory, &mut 0)?;
-            let linked = self.files.get(&join(&directory, name)).ok_or(Refused)?;
+            let directory = self.resolve_or_nothing(directory)?.ok_or(Refused::BadLink)?;
+            let linked = self.files.get(&join(&directory, name)).ok_or(Refused::BadLink)?;
             if kind(&linked.item) == Kind::Directory {
-                return Err(Refused);
+                return Err(Refused::BadLink);
             }
-            file = File { touched: layer, ..linked.clone() };
+            file = File { touched: layer, followed: 0, ..linked.clone() };
         }
         self.files.insert(path, file);
         Ok(())
@@ -144,21 +170,22 @@ impl Model {
         path.is_empty() || self.files.get(path).is_some_and(|file| kind(&file.item) == Kind::Directory)
     }
 
-    /// A loop of symlinks is an error; a file in the middle of a path means there is nothing there.
+    /// A file in the middle of a path means there is nothing there; whatever else is wrong with it is an error.
     fn resolve_or_nothing(&self, path: &str) -> Result<Option<String>, Refused> {
-        let mut hops = 0;
-        match self.resolve("", path, &mut hops) {
+        match self.resolve("", path, &mut Vec::new()) {
             Ok(path) => Ok(Some(path)),
-            Err(Refused) if hops > 40 => Err(Refused),
-            Err(Refused) => Ok(None),
+            Err(Refused::NotDirectory) => Ok(None),
+            Err(refused) => Err(refused),
         }
     }
 
-    fn resolve(&self, from: &str, path: &str, hops: &mut usize) -> Result<String, Refused> {
+    /// Where a path leads; the symlinks on the way are added to `symlinks`.
+    fn resolve(&self, from: &str, path: &str, symlinks: &mut Vec<String>) -> Result<String, Refused> {
         let mut at = from.to_owned();
         for name in path.split('/') {
             match name {
                 "" | "." => continue,
+                ".." if at.is_empty() => return Err(Refused::Climbs),
                 ".." => {
                     at = at.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
                     continue;
@@ -171,15 +198,15 @@ impl Model {
                 Some(file) => match kind(&file.item) {
                     Kind::Directory => next,
                     Kind::Symlink => {
-                        *hops += 1;
-                        if *hops > 40 {
-                            return Err(Refused);
+                        symlinks.push(next);
+                        if symlinks.len() > 40 {
+                            return Err(Refused::Loop);
                         }
                         let target = String::from_utf8_lossy(&file.item.link).into_owned();
                         let from = if target.starts_with('/') { "" } else { &at };
-                        self.resolve(from, &target, hops)?
+                        self.resolve(from, &target, symlinks)?
                     }
-                    _ => return Err(Refused),
+                    _ => return Err(Refused::NotDirectory),
                 },
             };
         }

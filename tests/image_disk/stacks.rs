@@ -1,14 +1,17 @@
-//! Hundreds of random layer stacks: each disk is compared with the model, and some with what `umoci unpack` makes.
+//! Hundreds of random layer stacks: each disk is compared with the model, and some with what `umoci unpack` makes. What
+//! the model refuses is put on top of the entries before it, and must be refused.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
+use boxlite::BoxliteError;
 use boxlite::disk::layers::LayerCompression;
 use boxlite_test_utils::erofs_reader::Kind;
 use boxlite_test_utils::host_tree;
 use boxlite_test_utils::layers::{Item, TarBuilder, gzip, zstd};
 use boxlite_test_utils::oci::{Layout, Packing};
 
-use super::model::Model;
+use super::model::{Model, Refused, lexical};
 use super::support::{Bench, Random, sha256};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "-d", ".e"];
@@ -93,24 +96,49 @@ fn item(random: &mut Random, model: &Model) -> Item {
 struct Stack {
     archives: Vec<Vec<u8>>,
     model: Model,
-    /// What they hold, for messages.
+    /// Entries that were left out because they would have made their layer invalid.
+    refused: Vec<Left>,
+    /// What they hold and what was left out, for messages.
     listing: String,
+}
+
+/// An entry that was left out.
+struct Left {
+    why: Refused,
+    item: Item,
+    /// How many layers lie below its own.
+    below: usize,
+    /// The entries before it in its layer.
+    before: Vec<Item>,
 }
 
 impl Stack {
     fn new(random: &mut Random, with_xattrs: bool) -> Self {
-        let mut stack = Self { archives: Vec::new(), model: Model::default(), listing: String::new() };
+        let mut stack = Self {
+            archives: Vec::new(),
+            model: Model::default(),
+            refused: Vec::new(),
+            listing: String::new(),
+        };
         for layer in 1..=1 + random.below(5) {
-            let mut items = Vec::new();
-            for _ in 0..1 + random.below(25) {
+            let mut items: Vec<Item> = Vec::new();
+            for _ in 0..1 + random.below(40) {
                 let mut item = item(random, &stack.model);
                 if !with_xattrs {
                     item.xattrs.clear();
                 }
-                if stack.model.apply(layer, &item).is_ok() {
-                    let (path, link) = (item.path.escape_ascii(), item.link.escape_ascii());
-                    stack.listing.push_str(&format!("{layer} {} {path} -> {link}\n", item.flag as char));
-                    items.push(item);
+                let applied = stack.model.apply(layer, &item);
+                let (path, link) = (item.path.escape_ascii(), item.link.escape_ascii());
+                stack.listing.push_str(&format!("{layer} {} {path} -> {link}", item.flag as char));
+                match applied {
+                    Ok(()) => {
+                        stack.listing.push('\n');
+                        items.push(item);
+                    }
+                    Err(why) => {
+                        stack.listing.push_str(&format!(" left out: {why:?}\n"));
+                        stack.refused.push(Left { why, item, below: layer - 1, before: items.clone() });
+                    }
                 }
             }
             stack.archives.push(TarBuilder::archive(&items));
@@ -153,6 +181,57 @@ fn random_stacks_equal_the_model() {
     // Otherwise the stacks don't reach what makes skipping hard.
     assert!(skipped > 500, "only {skipped} files were skipped");
     assert!(reread > 10, "only {reread} stacks had a hidden file that was needed");
+}
+
+/// What the error of an entry says.
+fn text_of(why: Refused) -> &'static str {
+    match why {
+        Refused::Absolute => "is absolute",
+        Refused::Climbs => "leads out of the root",
+        Refused::Twice => "appears twice",
+        Refused::NotDirectory => "not a directory",
+        Refused::Loop => "too many symbolic links",
+        Refused::BadLink => "hard link target",
+        Refused::Root => "root can only be a directory",
+    }
+}
+
+#[test]
+fn what_the_model_refuses_is_refused_for_the_same_reason() {
+    let mut seen: BTreeMap<Refused, usize> = BTreeMap::new();
+    for seed in 2000..2150 {
+        let stack = Stack::new(&mut Random::new(seed), true);
+        for left in &stack.refused {
+            let mut bench = Bench::new();
+            for archive in &stack.archives[..left.below] {
+                bench.layer(archive);
+            }
+            bench.layer(&TarBuilder::archive(left.before.iter().chain([&left.item])));
+            let listing = &stack.listing;
+            let error = match bench.try_build() {
+                Err(error) => error,
+                Ok(_) => panic!("seed {seed}: {:?} was built: {:?}\n{listing}", left.why, left.item),
+            };
+            let text = error.to_string();
+            // Read as it stands if its text is wrong, else told in its plain spelling.
+            let path =
+                lexical(&left.item.path).unwrap_or_else(|_| String::from_utf8_lossy(&left.item.path).into());
+            let told = [path.as_bytes(), &left.item.path]
+                .iter()
+                .any(|path| text.contains(&format!("entry `{}`", path.escape_ascii())));
+            assert!(matches!(error, BoxliteError::Image(_)), "seed {seed}: {error:?}\n{listing}");
+            assert!(told, "seed {seed}: {path}: {text}\n{listing}");
+            assert!(text.contains(text_of(left.why)), "seed {seed}: {:?}: {text}\n{listing}", left.why);
+            assert_eq!(bench.leftovers(), Vec::<String>::new(), "seed {seed}");
+            *seen.entry(left.why).or_default() += 1;
+        }
+    }
+    let reasons =
+        [Refused::Absolute, Refused::Climbs, Refused::Twice, Refused::NotDirectory, Refused::BadLink];
+    for why in reasons {
+        let count = seen.get(&why).copied().unwrap_or(0);
+        assert!(count > 50, "only {count} entries were refused as {why:?}: {seen:?}");
+    }
 }
 
 #[test]

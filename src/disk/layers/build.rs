@@ -129,7 +129,7 @@ impl<'w, 'p> Build<'w, 'p> {
             if applied.is_multiple_of(TICK_ENTRIES) {
                 self.meter.tell()?;
             }
-            tree.apply(record, IMPLIED).map_err(|problem| problem.at(record.path))
+            tree.apply(record, IMPLIED).map_err(|problem| problem.at(&record.entry()))
         })
     }
 

@@ -58,7 +58,8 @@ impl Build<'_, '_> {
                 let mut path = Vec::new();
                 path::clean(target, &mut path).map_err(|problem| {
                     at(match problem {
-                        EntryProblem::Escapes => EntryProblem::LinkEscapes,
+                        EntryProblem::Escapes => EntryProblem::LinkEscapes(target.clone()),
+                        EntryProblem::Absolute => EntryProblem::LinkAbsolute(target.clone()),
                         _ => EntryProblem::LinkPath,
                     })
                 })?;
@@ -75,6 +76,7 @@ impl Build<'_, '_> {
                 journal.push(clean, target, Change::Symlink(inode));
             }
             Kind::CharDevice(number) => {
+                // 0:0 too, which overlayfs takes for a whiteout: see `build_image_disk`.
                 let inode = self.write_special(Special::CharDevice(*number), &entry)?;
                 journal.push(clean, &[], Change::Leaf(inode));
             }

@@ -56,6 +56,12 @@ pub(super) enum LayerError {
 pub(super) enum EntryProblem {
     #[error("its path leads out of the root by `..`")]
     Escapes,
+    #[error("its path is absolute; paths in a layer are relative to the image's root")]
+    Absolute,
+    #[error("its path leads out of the root through a symbolic link with `..`")]
+    SymlinkEscapes,
+    #[error("it appears twice in the layer: an earlier entry has the same path or lies below it")]
+    Duplicate,
     #[error("its path is longer than {} bytes", super::path::MAX_PATH)]
     PathTooLong,
     #[error("a name in its path is longer than 255 bytes")]
@@ -68,8 +74,10 @@ pub(super) enum EntryProblem {
     RootType,
     #[error("it is a whiteout without a name")]
     EmptyWhiteout,
-    #[error("its link target leads out of the root by `..`")]
-    LinkEscapes,
+    #[error("its hard link target `{}` leads out of the root by `..`", .0.escape_ascii())]
+    LinkEscapes(Vec<u8>),
+    #[error("its hard link target `{}` is absolute; targets are relative to the image's root", .0.escape_ascii())]
+    LinkAbsolute(Vec<u8>),
     #[error("its link target is not a valid path")]
     LinkPath,
     #[error("its hard link target `{}` does not exist", .0.escape_ascii())]

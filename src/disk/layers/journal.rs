@@ -4,6 +4,7 @@
 //! compact form (a path costs what it does not share with the one before); never interprets it.
 
 use super::inodes::InodeId;
+use super::path;
 
 /// Index into the attributes of directories.
 pub(super) type DirectoryId = u32;
@@ -30,6 +31,22 @@ pub(super) struct Record<'a> {
     pub(super) path: &'a [u8],
     pub(super) target: &'a [u8],
     pub(super) change: Change,
+}
+
+impl Record<'_> {
+    /// The clean path of the entry itself, which is a marker's if it hides something.
+    pub(super) fn entry(&self) -> Vec<u8> {
+        let (directory, marker, name) = match self.change {
+            Change::Whiteout => {
+                let (directory, name) = path::split(self.path);
+                (directory, path::WHITEOUT, name)
+            }
+            Change::Opaque => (self.path, path::OPAQUE, &[][..]),
+            _ => return self.path.to_vec(),
+        };
+        let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+        [directory, slash, marker, name].concat()
+    }
 }
 
 struct Step {
@@ -91,11 +108,13 @@ mod tests {
 
     #[test]
     fn what_is_pushed_is_replayed() {
-        let entries: [(&[u8], &[u8], Change); 5] = [
+        let entries: [(&[u8], &[u8], Change); 7] = [
             (b"usr/bin/a", b"", Change::Leaf(InodeId::new(1))),
             (b"usr/bin/ab", b"a", Change::HardLink),
             (b"usr", b"", Change::Whiteout),
+            (b"a/b", b"", Change::Whiteout),
             (b"", b"", Change::Opaque),
+            (b"c", b"", Change::Opaque),
             (b"etc/link", b"/usr", Change::Symlink(InodeId::new(2))),
         ];
         let mut journal = Journal::default();
@@ -108,6 +127,13 @@ mod tests {
             Ok(())
         });
         assert!(end.is_ok());
+        let named =
+            seen.iter().map(|(path, target, change)| Record { path, target, change: *change }.entry());
+        let names = named.map(|name| name.escape_ascii().to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            names,
+            ["usr/bin/a", "usr/bin/ab", ".wh.usr", "a/.wh.b", ".wh..wh..opq", "c/.wh..wh..opq", "etc/link"]
+        );
         assert_eq!(seen, entries.map(|(path, target, change)| (path.to_vec(), target.to_vec(), change)));
     }
 }

@@ -142,11 +142,20 @@ pub type ProgressFn<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 ///
 /// `out` is created or truncated; after an error it is gone. The same layers give the same bytes.
 ///
-/// Paths are taken relative to the image's root, also absolute ones; a `..` that leads out of it is an error. The
-/// directory part of a path is resolved through the image's own symlinks inside the root (also through those of
-/// lower layers), a missing directory is made (mode 0755, root, mtime 0). In one layer the last entry of a name wins.
-/// Whiteouts hide what lower layers have, wherever they stand in their layer. Hard links must lead to a name that exists
-/// at that point. Attributes `trusted.overlay.*` are left out: they would steer the guest's overlay file system.
+/// Paths and hard links' targets are relative to the image's root: an absolute one (but for `/`, the root itself) is an
+/// error, as is a `..` that leads out of the root. The directory part of a path is resolved through the image's own
+/// symlinks (also through those of lower layers), an absolute target from the image's root; a target whose `..` leads
+/// out of the root is an error. A missing directory is made (mode 0755, root, mtime 0).
+///
+/// An entry takes the place of what lower layers have, never of what its own layer has: a path that one layer names
+/// twice, in whatever spelling or through whatever symlinks, is an error, and so is one that names no directory but has
+/// entries below it. A directory may be named again, its last attributes count. Whiteouts hide what lower layers have,
+/// wherever they stand in their layer, also beside an entry of the same path. Hard links must lead to a name that
+/// exists at that point.
+///
+/// Attributes `trusted.overlay.*` are left out: they would steer the guest's overlay file system. A character device
+/// 0:0 is stored as it is, although overlayfs takes one for a whiteout in every layer: in a box its name cannot be
+/// opened, as under any container runtime that mounts layers with overlayfs.
 ///
 /// # Errors
 /// `Image` (damaged, truncated or malformed layer, wrong diff id; the subject is the layer's label),

@@ -1,7 +1,7 @@
 //! Paths as they stand in layers, made safe: relative to the root, no `.`, no `..`.
 //!
-//! Purely lexical. An absolute path is taken relative to the image's root, as other tools do; a `..` that leads out
-//! of the root is refused. Symlinks are the tree's business.
+//! Purely lexical. A `..` that leads out of the root is refused, and so is an absolute path: tools differ in what it
+//! means. Only the root itself may be spelled `/`, as some builders do. Symlinks are the tree's business.
 
 use super::error::EntryProblem;
 use crate::disk::erofs::MAX_NAME;
@@ -9,9 +9,9 @@ use crate::disk::erofs::MAX_NAME;
 /// The longest path of an entry.
 pub(super) const MAX_PATH: usize = 4096;
 
-const WHITEOUT: &[u8] = b".wh.";
+pub(super) const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Writes the clean form of `raw` into `clean`: names joined by single slashes, empty for the root.
 pub(super) fn clean(raw: &[u8], clean: &mut Vec<u8>) -> Result<(), EntryProblem> {
@@ -35,6 +35,9 @@ pub(super) fn clean(raw: &[u8], clean: &mut Vec<u8>) -> Result<(), EntryProblem>
                 clean.extend_from_slice(name);
             }
         }
+    }
+    if raw.starts_with(b"/") && !clean.is_empty() {
+        return Err(EntryProblem::Absolute);
     }
     Ok(())
 }
@@ -88,10 +91,11 @@ mod tests {
     fn paths_are_made_relative_to_the_root() {
         for (raw, want) in [
             (&b"./a//b/./c/"[..], &b"a/b/c"[..]),
-            (b"/etc/passwd", b"etc/passwd"),
             (b"a/../b", b"b"),
             (b"a/b/../../c", b"c"),
             (b"./", b""),
+            (b"/", b""),
+            (b"//.", b""),
             (b"\xff/\n", b"\xff/\n"),
         ] {
             assert_eq!(cleaned(raw).ok().as_deref(), Some(want), "{}", raw.escape_ascii());
@@ -103,6 +107,8 @@ mod tests {
         assert!(matches!(cleaned(b"../x"), Err(EntryProblem::Escapes)));
         assert!(matches!(cleaned(b"a/../../x"), Err(EntryProblem::Escapes)));
         assert!(matches!(cleaned(b"/.."), Err(EntryProblem::Escapes)));
+        assert!(matches!(cleaned(b"/etc/passwd"), Err(EntryProblem::Absolute)));
+        assert!(matches!(cleaned(b"//x"), Err(EntryProblem::Absolute)));
         assert!(matches!(cleaned(&[b'n'; 256]), Err(EntryProblem::NameTooLong)));
         assert!(matches!(cleaned(&b"d/".repeat(2049)), Err(EntryProblem::PathTooLong)));
         assert!(matches!(cleaned(b"a\0b"), Err(EntryProblem::Nul)));

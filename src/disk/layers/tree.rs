@@ -1,11 +1,13 @@
 //! The file tree that the layers make, bottom layer first.
 //!
-//! Owns the rules: whiteouts hide only what lower layers put there, wherever they stand in their own layer; a later
-//! entry replaces an earlier one, a directory keeps what is in it; the parent part of a path is resolved through
-//! symlinks inside the image's root, the last name never is (as `umoci unpack` does on a real file system). Holds names
-//! and indices only, no attributes, no data. Nothing recurses: depth is bounded by [`MAX_DEPTH`], not by the stack.
+//! Owns the rules: whiteouts hide only what lower layers put there, wherever they stand in their own layer; an entry
+//! replaces what lower layers put there, never what its own layer did, and a directory keeps what is in it; the parent
+//! part of a path is resolved through symlinks inside the image's root and must not climb out of it, the last name
+//! never is resolved (as `umoci unpack` does on a real file system). Holds names and indices only, no attributes, no
+//! data. Nothing recurses: depth is bounded by [`MAX_DEPTH`], not by the stack.
 
-use std::borrow::Cow;
+mod resolve;
+
 use std::collections::BTreeMap;
 
 use super::error::EntryProblem;
@@ -15,10 +17,6 @@ use super::path;
 
 /// How deep directories may be nested: what a path of 4096 bytes can express.
 pub(super) const MAX_DEPTH: usize = 2048;
-/// Symlinks followed for one path.
-const MAX_SYMLINKS: u32 = 40;
-/// Names looked up for all paths together, beyond which a stack of layers is hostile.
-const MAX_STEPS: u64 = 1 << 30;
 
 /// Index of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +45,8 @@ pub(super) enum Node {
     Symlink {
         inode: InodeId,
         layer: u32,
+        /// The last layer with an entry whose path leads through it, 0 for none.
+        followed: u32,
         target: Box<[u8]>,
     },
 }
@@ -61,13 +61,6 @@ pub(super) struct Directory {
     layer: u32,
     /// The last layer that hid its lower content.
     opaque: Option<u32>,
-}
-
-/// Where a path's directory part leads.
-struct Resolved<'p> {
-    directory: NodeId,
-    /// Directories below it that do not exist yet.
-    missing: Vec<Cow<'p, [u8]>>,
 }
 
 pub(super) struct Tree {
@@ -144,11 +137,14 @@ impl Tree {
         }
         let (parent_path, name) = path::split(record.path);
         let parent = self.make_parents(parent_path, implied)?;
+        if self.is_taken(parent, name, matches!(record.change, Change::Directory(_))) {
+            return Err(EntryProblem::Duplicate);
+        }
         let node = match record.change {
             Change::Directory(attributes) => return self.put_directory(parent, name, attributes),
             Change::Leaf(inode) => Node::Leaf { inode, layer: self.layer },
             Change::Symlink(inode) => {
-                Node::Symlink { inode, layer: self.layer, target: record.target.into() }
+                Node::Symlink { inode, layer: self.layer, followed: 0, target: record.target.into() }
             }
             Change::HardLink => {
                 self.detach(parent, name);
@@ -223,6 +219,17 @@ impl Tree {
         self.directory(parent)?.children.get(name).copied()
     }
 
+    /// Whether an earlier entry of the current layer has this name, or needs what has it as a directory. A directory
+    /// may be named again.
+    fn is_taken(&self, parent: NodeId, name: &[u8], by_directory: bool) -> bool {
+        match self.child(parent, name).map(|id| self.node(id)) {
+            None => false,
+            Some(Node::Directory(directory)) => !by_directory && directory.layer == self.layer,
+            Some(Node::Leaf { layer, .. }) => *layer == self.layer,
+            Some(Node::Symlink { layer, followed, .. }) => *layer == self.layer || *followed == self.layer,
+        }
+    }
+
     /// Takes a name out of a directory; what it led to stays in the table, unreachable.
     fn detach(&mut self, parent: NodeId, name: &[u8]) {
         if let Some(directory) = self.directory_mut(parent) {
@@ -236,14 +243,17 @@ impl Tree {
         }
         let (directory_path, name) = path::split(target);
         let layer = self.layer;
-        let directory = self.existing_directory(directory_path)?;
+        let directory = self.existing_directory(directory_path).map_err(|problem| match problem {
+            EntryProblem::SymlinkEscapes => EntryProblem::LinkEscapes(target.to_vec()),
+            other => other,
+        })?;
         let found = directory.and_then(|directory| self.child(directory, name));
         match found.map(|id| self.node(id)) {
             None => Err(EntryProblem::LinkMissing(target.to_vec())),
             Some(Node::Directory(_)) => Err(EntryProblem::LinkToDirectory(target.to_vec())),
             Some(Node::Leaf { inode, .. }) => Ok(Node::Leaf { inode: *inode, layer }),
             Some(Node::Symlink { inode, target, .. }) => {
-                Ok(Node::Symlink { inode: *inode, layer, target: target.clone() })
+                Ok(Node::Symlink { inode: *inode, layer, followed: 0, target: target.clone() })
             }
         }
     }
@@ -287,88 +297,4 @@ impl Tree {
             }
         }
     }
-
-    /// The directory at a path if all of it exists.
-    fn existing_directory(&mut self, path: &[u8]) -> Result<Option<NodeId>, EntryProblem> {
-        match self.resolve(path) {
-            Ok(resolved) => Ok(resolved.missing.is_empty().then_some(resolved.directory)),
-            Err(EntryProblem::ParentNotDirectory) => Ok(None),
-            Err(problem) => Err(problem),
-        }
-    }
-
-    /// The directory at a path, made where it is missing, and marked as this layer's with all above it.
-    fn make_parents(&mut self, path: &[u8], implied: DirectoryId) -> Result<NodeId, EntryProblem> {
-        let resolved = self.resolve(path)?;
-        let mut id = resolved.directory;
-        for name in &resolved.missing {
-            id = self.new_directory(id, name, implied)?;
-        }
-        let layer = self.layer;
-        let mut above = resolved.directory;
-        while let Some(directory) = self.directory_mut(above)
-            && directory.layer != layer
-        {
-            directory.layer = layer;
-            above = directory.parent;
-        }
-        Ok(id)
-    }
-
-    /// Follows a path through symlinks; `..` in their targets stops at the root.
-    fn resolve<'p>(&mut self, path: &'p [u8]) -> Result<Resolved<'p>, EntryProblem> {
-        let mut directory = ROOT;
-        let mut missing: Vec<Cow<'p, [u8]>> = Vec::new();
-        let mut symlinks = 0;
-        // What is still to be walked: the path itself below, symlinks' targets on top of it.
-        let mut pending: Vec<(Cow<'p, [u8]>, usize)> = vec![(Cow::Borrowed(path), 0)];
-        while let Some((text, at)) = pending.pop() {
-            let Some((start, end)) = next_name(&text, at) else { continue };
-            let name: Cow<'p, [u8]> = match &text {
-                Cow::Borrowed(text) => Cow::Borrowed(&text[start..end]),
-                Cow::Owned(text) => Cow::Owned(text[start..end].to_vec()),
-            };
-            pending.push((text, end));
-            self.steps += 1;
-            if self.steps > MAX_STEPS {
-                return Err(EntryProblem::TooManySteps);
-            }
-            if *name == *b"." {
-                continue;
-            }
-            if *name == *b".." {
-                if missing.pop().is_none() {
-                    directory = self.directory(directory).map_or(ROOT, |directory| directory.parent);
-                }
-                continue;
-            }
-            if !missing.is_empty() {
-                missing.push(name);
-                continue;
-            }
-            match self.child(directory, &name).map(|id| (id, self.node(id))) {
-                None => missing.push(name),
-                Some((id, Node::Directory(_))) => directory = id,
-                Some((_, Node::Leaf { .. })) => return Err(EntryProblem::ParentNotDirectory),
-                Some((_, Node::Symlink { target, .. })) => {
-                    symlinks += 1;
-                    if symlinks > MAX_SYMLINKS {
-                        return Err(EntryProblem::SymlinkLoop);
-                    }
-                    if target.starts_with(b"/") {
-                        directory = ROOT;
-                    }
-                    pending.push((Cow::Owned(target.to_vec()), 0));
-                }
-            }
-        }
-        Ok(Resolved { directory, missing })
-    }
-}
-
-/// The next name of a path from `at` on, as a range.
-fn next_name(text: &[u8], at: usize) -> Option<(usize, usize)> {
-    let start = at + text[at..].iter().position(|byte| *byte != b'/')?;
-    let end = text[start..].iter().position(|byte| *byte == b'/').map_or(text.len(), |slash| start + slash);
-    Some((start, end))
 }
