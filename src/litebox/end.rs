@@ -7,7 +7,7 @@ use std::time::Duration;
 use boxlite_proto::shim::{ExitKind, ExitRecord};
 use serde_json::json;
 
-use crate::db::{BoxRow, BoxState, Settled};
+use crate::db::{BoxRow, Settled};
 use crate::errors::BoxliteResult;
 use crate::layout::BoxLayout;
 use crate::litebox::core::Core;
@@ -45,12 +45,12 @@ pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
 /// Settles a box whose shim is dead or must die: reaps its tree, clears its files, records why. Call it with the box's
 /// lock held.
 pub(crate) async fn settle_dead(core: &Arc<Core>, row: &BoxRow) -> BoxliteResult<()> {
-    let (id, state, started) = (row.id.clone(), row.state, row.started_ns.is_some());
+    let (id, started) = (row.id.clone(), row.started_ns.is_some());
     let paths = core.layout.of_box(&id);
     let outcome = core
         .query(move |database| {
             vmm::reap_tree(&id, REAP_TIME);
-            let outcome = outcome_of(&paths, state, started);
+            let outcome = outcome_of(&paths, started);
             clear_run_files(&paths);
             database.settle(&id, &outcome)?;
             Ok(outcome)
@@ -65,11 +65,10 @@ pub(crate) async fn settle_dead(core: &Arc<Core>, row: &BoxRow) -> BoxliteResult
     Ok(())
 }
 
-fn outcome_of(paths: &BoxLayout, state: BoxState, started: bool) -> Settled {
-    let record = read_exit(paths);
-    match (state, record) {
-        (BoxState::Starting, _) if !started => Settled::Configured,
-        (_, Some(ExitRecord { kind: ExitKind::Crashed, message, .. })) => Settled::Failed { reason: message },
+fn outcome_of(paths: &BoxLayout, started: bool) -> Settled {
+    match read_exit(paths) {
+        _ if !started => Settled::Configured,
+        Some(ExitRecord { kind: ExitKind::Crashed, message, .. }) => Settled::Failed { reason: message },
         _ => Settled::Stopped,
     }
 }

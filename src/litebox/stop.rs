@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use boxlite_proto::agent::PowerOffRequest;
 use serde_json::json;
@@ -26,7 +26,7 @@ pub(crate) struct Patience {
     pub(crate) grace: Duration,
     /// For the agent to power off, counted from the request.
     pub(crate) power_off: Duration,
-    /// For the shim to end after SIGTERM, before SIGKILL.
+    /// For the shim to end after SIGTERM, before SIGKILL, besides what is left of the agent's time.
     pub(crate) shim: Duration,
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> Bo
     let Some(row) = fetch(core, id).await? else {
         return if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) };
     };
-    let auto_remove = BoxSpec::of(&row)?.options.auto_remove;
+    let auto_remove = BoxSpec::of(&row).is_ok_and(|spec| spec.options.auto_remove);
     bring_down(core, &row, patience, BoxState::Stopping).await?;
     core.log.write(LogLevel::Info, "box stopped", id.as_str(), json!({}));
     if auto_remove {
@@ -99,8 +99,14 @@ async fn fetch(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<Option<BoxRow>> {
     core.query(move |database| database.get(&wanted)).await
 }
 
-/// Ends the box's VM, if there is one, and settles the row as stopped (unless it is being removed).
-async fn bring_down(core: &Arc<Core>, row: &BoxRow, patience: Patience, act: BoxState) -> BoxliteResult<()> {
+/// Ends the box's VM, if there is one, and settles the row as stopped (unless it is being removed). Call it with the
+/// box's lock held.
+pub(crate) async fn bring_down(
+    core: &Arc<Core>,
+    row: &BoxRow,
+    patience: Patience,
+    act: BoxState,
+) -> BoxliteResult<()> {
     let id = row.id.clone();
     if !row.state.is_active() {
         if act == BoxState::Removing {
@@ -129,15 +135,18 @@ async fn bring_down(core: &Arc<Core>, row: &BoxRow, patience: Patience, act: Box
         ));
     }
     let id = row.id.clone();
+    // A first start that nobody finished: the box never ran, and may have no disk yet.
+    let outcome = if row.started_ns.is_none() { Settled::Configured } else { Settled::Stopped };
     core.query(move |database| {
         end::clear_run_files(&paths);
-        if act == BoxState::Removing { Ok(()) } else { database.settle(&id, &Settled::Stopped) }
+        if act == BoxState::Removing { Ok(()) } else { database.settle(&id, &outcome) }
     })
     .await
 }
 
 /// Asks the agent to power off, then the shim, then makes an end of it.
 async fn end_vm(live: &LiveBox, patience: Patience) {
+    let began = Instant::now();
     if !patience.power_off.is_zero() {
         let asked = async {
             let request =
@@ -153,7 +162,10 @@ async fn end_vm(live: &LiveBox, patience: Patience) {
         // An agent that can't be reached or doesn't obey is what the next steps are for.
         let _ = tokio::time::timeout(patience.power_off, asked).await;
     }
-    for (signal, wait) in [(libc::SIGTERM, patience.shim), (libc::SIGKILL, Duration::from_secs(5))] {
+    // At SIGTERM the shim has the box powered off itself, or it is at it already, and for that no longer lets anybody in:
+    // what the agent's time has left is for that, or what is written last would be lost.
+    let left = patience.power_off.saturating_sub(began.elapsed());
+    for (signal, wait) in [(libc::SIGTERM, patience.shim + left), (libc::SIGKILL, Duration::from_secs(5))] {
         if live.process().has_ended() {
             return;
         }
