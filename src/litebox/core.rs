@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -35,7 +34,10 @@ pub(crate) struct Core {
     live: Mutex<HashMap<BoxID, Arc<LiveBox>>>,
     /// Boxes that a `stop` removed, so that a later `remove` by the same caller finds its wish fulfilled.
     removed_by_stop: Mutex<HashSet<BoxID>>,
-    shut_down: AtomicBool,
+    /// Turns true with the shutdown.
+    shut_down: watch::Sender<bool>,
+    /// Starts under way.
+    starts: watch::Sender<usize>,
 }
 
 /// The process that made a runtime.
@@ -80,19 +82,35 @@ impl Core {
             owner: OwnerIdentity::of_this_process(),
             live: Mutex::default(),
             removed_by_stop: Mutex::default(),
-            shut_down: AtomicBool::new(false),
+            shut_down: watch::Sender::new(false),
+            starts: watch::Sender::new(0),
         }
     }
 
     /// Refuses what may not happen after a shutdown or in a forked child.
     pub(crate) fn check_open(&self) -> BoxliteResult<()> {
         self.check_process()?;
-        if self.shut_down.load(Ordering::Acquire) {
-            return Err(BoxliteError::Stopped(
-                Detail::new("the runtime was shut down").hint("open a new runtime on this home"),
-            ));
-        }
-        Ok(())
+        if *self.shut_down.borrow() { Err(was_shut_down()) } else { Ok(()) }
+    }
+
+    /// Completes with the shutdown, and gives the error that it means.
+    pub(crate) async fn shutting_down(&self) -> BoxliteError {
+        // Its sender is `self`'s.
+        let _ = self.shut_down.subscribe().wait_for(|shut_down| *shut_down).await;
+        was_shut_down()
+    }
+
+    /// Counts a start as under way for as long as the result lives. Who counts first and then checks that the runtime
+    /// is open is seen by every shutdown that didn't keep it from starting.
+    pub(crate) fn count_start(self: &Arc<Self>) -> CountedStart {
+        self.starts.send_modify(|starts| *starts += 1);
+        CountedStart(self.clone())
+    }
+
+    /// Completes when no start is under way.
+    pub(crate) async fn no_starts(&self) {
+        // Its sender is `self`'s.
+        let _ = self.starts.subscribe().wait_for(|starts| *starts == 0).await;
     }
 
     /// Refuses a forked child: it has neither the threads nor the boxes.
@@ -109,7 +127,7 @@ impl Core {
 
     /// Begins the shutdown; tells whether this call was the first to.
     pub(crate) fn begin_shutdown(&self) -> bool {
-        !self.shut_down.swap(true, Ordering::AcqRel)
+        !self.shut_down.send_replace(true)
     }
 
     /// The running box `id`, if this runtime knows one and it hasn't ended.
@@ -173,6 +191,19 @@ impl Core {
 
     fn removed(&self) -> MutexGuard<'_, HashSet<BoxID>> {
         self.removed_by_stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn was_shut_down() -> BoxliteError {
+    BoxliteError::Stopped(Detail::new("the runtime was shut down").hint("open a new runtime on this home"))
+}
+
+/// A start that is under way.
+pub(crate) struct CountedStart(Arc<Core>);
+
+impl Drop for CountedStart {
+    fn drop(&mut self) {
+        self.0.starts.send_modify(|starts| *starts -= 1);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns a box's transitions; knows images, disks, shim and agent only through their own modules.
 
+mod attempt;
 mod command;
 pub(crate) mod core;
 pub(crate) mod end;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use crate::litebox::core::Core;
+use crate::litebox::live::LiveBox;
 use crate::litebox::stop::{self, Patience};
 
 /// What the background end of a dropped runtime may take.
@@ -27,8 +28,10 @@ impl Lifetime {
 
 impl Drop for Lifetime {
     fn drop(&mut self) {
-        // A forked child has inherited the memory of the runtime, not its threads and not its boxes.
+        // A forked child has inherited the memory of the runtime, not its threads and not its boxes. Its copy is left
+        // as it is: a lock in it may be held by a thread that isn't there, its database be the parent's.
         if self.core.check_process().is_err() {
+            std::mem::forget(self.core.clone());
             return;
         }
         let idle = !self.core.begin_shutdown() || own_boxes(&self.core).is_empty();
@@ -48,20 +51,36 @@ impl Drop for Lifetime {
     }
 }
 
-fn own_boxes(core: &Core) -> Vec<Arc<crate::litebox::live::LiveBox>> {
+fn own_boxes(core: &Core) -> Vec<Arc<LiveBox>> {
     core.all_live().into_iter().filter(|live| live.is_owned()).collect()
 }
 
-/// Stops every box that this runtime started and that isn't detached, all at once.
+/// Calls off the starts under way and stops every box that this runtime started and that isn't detached, all at once.
+/// What takes longer than `limit` goes on without being waited for.
 pub(super) async fn stop_own_boxes(core: &Arc<Core>, limit: Duration) {
     core.begin_shutdown();
     let patience = Patience::within(limit);
-    let stops = own_boxes(core).into_iter().map(|live| async move {
-        // What can't be stopped now is let go: its shim makes an end of it, and the next runtime settles the row.
-        if stop::stop(core, live.id(), patience).await.is_err() {
-            live.let_go();
-        }
+    let running = own_boxes(core);
+    // A start that was too far gone to be called off.
+    let late = async {
+        core.no_starts().await;
+        let is_new = |live: &Arc<LiveBox>| !running.iter().any(|other| other.id() == live.id());
+        stop_all(core, own_boxes(core).into_iter().filter(is_new).collect(), patience).await;
+    };
+    let all = async { tokio::join!(stop_all(core, running.clone(), patience), late) };
+    // The stops' own deadlines add up to less; this bounds waiting for locks.
+    let _ = tokio::time::timeout(limit.max(Duration::from_secs(1)), all).await;
+}
+
+async fn stop_all(core: &Arc<Core>, boxes: Vec<Arc<LiveBox>>, patience: Patience) {
+    let stops = boxes.into_iter().map(|live| {
+        let stopping = core.clone();
+        core.executor.handle().spawn(async move {
+            // What can't be stopped now is let go: its shim makes an end of it, and the next runtime settles the row.
+            if stop::stop(&stopping, live.id(), patience).await.is_err() {
+                live.let_go();
+            }
+        })
     });
-    // The stop's own deadlines add up to less; this bounds waiting for locks.
-    let _ = tokio::time::timeout(limit.max(Duration::from_secs(1)), join_all(stops)).await;
+    join_all(stops).await;
 }
