@@ -4,31 +4,45 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::db::{BoxRow, BoxState};
-use crate::errors::BoxliteResult;
+use crate::errors::{BoxliteError, BoxliteResult};
 use crate::executor;
 use crate::litebox::core::Core;
 use crate::litebox::spec::BoxSpec;
+use crate::litebox::stop::Patience;
 use crate::litebox::{end, start, stop};
+use crate::log::LogLevel;
 use crate::model::id::{BoxID, mint_text};
 use crate::util::{is_process_alive, process_start_time};
 use crate::vmm;
+
+/// Begins the name of a directory that is about to be deleted.
+const QUARANTINED: &str = "orphan-";
 
 /// Settles every box that was left unfinished, takes up those that run, clears away directories without a row.
 pub(super) async fn recover(core: &Arc<Core>) -> BoxliteResult<()> {
     let rows = core.query(|database| database.list()).await?;
     for row in rows {
-        recover_box(core, row).await?;
+        let id = row.id.clone();
+        match recover_box(core, row).await {
+            // The others depend on the database, too.
+            Err(error @ BoxliteError::Database(_)) => return Err(error),
+            // One box that can't be settled is no reason to refuse all others; its next use meets the same error.
+            Err(error) => {
+                let fields = json!({ "error": error.to_string(), "hint": error.hint() });
+                core.log.write(LogLevel::Warn, "box not recovered", id.as_str(), fields);
+            }
+            Ok(()) => {}
+        }
     }
     let core = core.clone();
     executor::blocking(move || sweep_directories(&core)).await
 }
 
 async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {
-    let ownerless = !is_alive(Some(row.owner_pid), row.owner_start);
-    let doomed =
-        ownerless && BoxSpec::of(&row).is_ok_and(|spec| spec.options.auto_remove && !spec.options.detach);
-    if !row.state.is_active() && row.state != BoxState::Removing && !doomed {
+    if !row.state.is_active() && row.state != BoxState::Removing && !is_doomed(&row) {
         return Ok(());
     }
     // A box whose lock somebody holds is in good hands.
@@ -37,22 +51,19 @@ async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {
     let Some(row) = core.query(move |database| database.get(&id)).await? else {
         return Ok(());
     };
-    let alive = row.state == BoxState::Running && is_alive(row.pid, row.pid_start);
+    // Until the lock was had, it may have been somebody else's who is alive: only this row counts.
+    let doomed = is_doomed(&row);
+    let alive = is_alive(row.pid, row.pid_start);
     let detached = BoxSpec::of(&row).is_ok_and(|spec| spec.options.detach);
-    if alive && (detached || !ownerless) {
+    if alive && row.state == BoxState::Running && (detached || !is_ownerless(&row)) {
         start::adopt(core, &row)?;
         return Ok(());
     }
-    if row.state.is_active() {
-        if alive {
-            // Its owner is gone and its shim is on its way out.
-            let id = row.id.clone();
-            executor::blocking(move || {
-                end::wait_for_tree(&id);
-                Ok(())
-            })
-            .await?;
-        }
+    if row.state.is_active() && alive {
+        // Its owner is gone and its shim is on its way out, or somebody died while stopping it.
+        let patience = if doomed { Patience::REMOVE } else { Patience::STOP };
+        stop::bring_down(core, &row, patience, BoxState::Stopping).await?;
+    } else if row.state.is_active() {
         end::settle_dead(core, &row).await?;
     }
     if doomed || row.state == BoxState::Removing {
@@ -61,22 +72,41 @@ async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {
     Ok(())
 }
 
-/// The row as it is now: a box recorded as running whose shim is dead is settled first. `None` when it is gone.
+fn is_ownerless(row: &BoxRow) -> bool {
+    !is_alive(Some(row.owner_pid), row.owner_start)
+}
+
+/// Whether the box goes because its owner is gone.
+fn is_doomed(row: &BoxRow) -> bool {
+    is_ownerless(row) && BoxSpec::of(row).is_ok_and(|spec| spec.options.auto_remove && !spec.options.detach)
+}
+
+/// The row as it is now: a box that was left as active although its shim is dead is settled first. `None` when it is
+/// gone.
 pub(super) async fn refresh(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<Option<BoxRow>> {
-    if row.state != BoxState::Running || is_alive(row.pid, row.pid_start) {
+    if !is_left_behind(&row) {
         return Ok(Some(row));
     }
-    if let Some(_lock) = core.locks.try_acquire(row.id.as_str(), "record the end")? {
-        let id = row.id.clone();
-        match core.query(move |database| database.get(&id)).await? {
-            Some(now) if now.state == BoxState::Running && !is_alive(now.pid, now.pid_start) => {
-                end::settle_dead(core, &now).await?;
-            }
-            _ => {}
-        }
+    // Nobody starts or stops it if its lock is free.
+    if let Some(lock) = core.locks.try_acquire(row.id.as_str(), "record the end")? {
+        let (settling, id) = (core.clone(), row.id.clone());
+        // The lock is held until it is settled, also when the caller leaves.
+        core.run_to_the_end(async move {
+            let settled = match settling.query(move |database| database.get(&id)).await? {
+                Some(now) if is_left_behind(&now) => end::settle_dead(&settling, &now).await,
+                _ => Ok(()),
+            };
+            drop(lock);
+            settled
+        })
+        .await?;
     }
     let id = row.id;
     core.query(move |database| database.get(&id)).await
+}
+
+fn is_left_behind(row: &BoxRow) -> bool {
+    row.state.is_active() && !is_alive(row.pid, row.pid_start)
 }
 
 fn is_alive(pid: Option<u32>, start_time: Option<u64>) -> bool {
@@ -85,8 +115,8 @@ fn is_alive(pid: Option<u32>, start_time: Option<u64>) -> bool {
     })
 }
 
-/// Moves directories that no row knows out of the way and deletes them. A directory whose box is just being created or
-/// removed is locked, or has a row by the time it is looked at again.
+/// Moves directories that no row knows out of the way and deletes them. A box has its row before its directory is made
+/// and until that is deleted, so none of them is a living box's.
 fn sweep_directories(core: &Core) -> BoxliteResult<()> {
     let Ok(entries) = fs::read_dir(core.layout.boxes()) else { return Ok(()) };
     for entry in entries.flatten() {
@@ -95,7 +125,7 @@ fn sweep_directories(core: &Core) -> BoxliteResult<()> {
             continue;
         }
         vmm::reap_tree(&id, Duration::from_secs(2));
-        let quarantine = core.layout.tmp().join(format!("orphan-{id}-{}", mint_text(6)));
+        let quarantine = core.layout.tmp().join(format!("{QUARANTINED}{id}-{}", mint_text(6)));
         // Another runtime may be sweeping the same directory: exactly one rename succeeds. `tmp` may lie on another
         // file system; then there is no quarantine.
         let doomed = match fs::rename(entry.path(), &quarantine) {
@@ -103,8 +133,14 @@ fn sweep_directories(core: &Core) -> BoxliteResult<()> {
             Err(error) if error.raw_os_error() == Some(libc::EXDEV) => entry.path(),
             Err(_) => continue,
         };
-        // What can't be deleted now is swept again at the next opening.
+        // What can't be deleted now is deleted at the next opening.
         let _ = fs::remove_dir_all(doomed);
+    }
+    let Ok(entries) = fs::read_dir(core.layout.tmp()) else { return Ok(()) };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(QUARANTINED)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
     Ok(())
 }
