@@ -209,6 +209,13 @@ impl Database {
         Ok(())
     }
 
+    /// Forgets a box that was never used.
+    pub(crate) fn delete_unused(&self, id: &BoxID) -> BoxliteResult<()> {
+        let sql = "DELETE FROM boxes WHERE id = ?1 AND state = ?2 AND started_ns IS NULL";
+        self.with(|connection| connection.execute(sql, [id.as_str(), BoxState::Configured.as_sql()]))
+            .map(|_| ())
+    }
+
     /// Forgets a box; tells whether there was one.
     pub(crate) fn delete(&self, id: &BoxID) -> BoxliteResult<bool> {
         self.with(|connection| connection.execute("DELETE FROM boxes WHERE id = ?1", [id.as_str()]))

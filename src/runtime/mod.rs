@@ -82,10 +82,13 @@ impl BoxliteRuntime {
         validate::spec(&spec)?;
         spec.make_absolute()?;
         let core = self.core.clone();
-        self.core.run(async move { insert(&core, &spec, name).await }).await
+        self.core.run_to_the_end(async move { insert(&core, &spec, name).await }).await?.claim()
     }
 
-    /// The box with this name, created when there is none; tells whether it was created.
+    /// The box with this name, created when there is none; tells whether it was created. Without a name it always is.
+    ///
+    /// # Errors
+    /// As [`BoxliteRuntime::create`].
     pub async fn get_or_create(
         &self,
         options: BoxOptions,
@@ -230,7 +233,32 @@ fn users_of(rows: &[BoxRow], manifest_digest: &str) -> BoxliteResult<Vec<String>
     Ok(users)
 }
 
-async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> BoxliteResult<LiteBox> {
+/// A new box that its caller has not got yet: forgotten again at drop.
+struct Unclaimed {
+    core: Arc<Core>,
+    row: Option<BoxRow>,
+}
+
+impl Unclaimed {
+    fn claim(mut self) -> BoxliteResult<LiteBox> {
+        let row = self.row.take().ok_or_else(|| BoxliteError::Internal("a box was claimed twice".into()))?;
+        Ok(LiteBox::new(self.core.clone(), row))
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(row) = self.row.take() {
+            let core = self.core.clone();
+            self.core.executor.handle().spawn(async move {
+                // What can't be forgotten now is a box like any other.
+                let _ = core.query(move |database| database.delete_unused(&row.id)).await;
+            });
+        }
+    }
+}
+
+async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> BoxliteResult<Unclaimed> {
     let options = spec.to_json()?;
     let owner = core.owner;
     // An id is taken twice once in 62^12 times; the database refuses it then.
@@ -238,5 +266,8 @@ async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> Boxli
     let new = NewBox { id, name, options, owner_pid: owner.pid, owner_start: owner.start_time };
     let row = core.query(move |database| database.insert(&new)).await?;
     core.log.write(LogLevel::Info, "box created", row.id.as_str(), json!({ "image": spec.image_name() }));
-    Ok(LiteBox::new(core.clone(), row))
+    Ok(Unclaimed { core: core.clone(), row: Some(row) })
 }
+
+#[cfg(test)]
+mod tests;
