@@ -84,9 +84,7 @@ impl ExecStdin {
     /// # Errors
     /// `Execution` when the process has closed its stdin or this was closed.
     pub async fn write_all(&mut self, data: &[u8]) -> BoxliteResult<()> {
-        if let StdinHalf::Connecting(connecting) = &mut self.half {
-            self.half = StdinHalf::Open(connecting.await.map_err(|_| runtime_gone())??);
-        }
+        self.connected().await?;
         match &mut self.half {
             StdinHalf::Open(half) => half.write_all(data).await.map_err(|error| {
                 BoxliteError::Execution(Detail::new(format!(
@@ -99,12 +97,20 @@ impl ExecStdin {
 
     /// Ends the stream: the process reads EOF.
     pub async fn close(&mut self) -> BoxliteResult<()> {
-        if let StdinHalf::Connecting(connecting) = &mut self.half {
-            self.half = StdinHalf::Open(connecting.await.map_err(|_| runtime_gone())??);
-        }
+        self.connected().await?;
         if let StdinHalf::Open(mut half) = std::mem::replace(&mut self.half, StdinHalf::Closed) {
             // A process that is gone needs no EOF.
             let _ = half.shutdown().await;
+        }
+        Ok(())
+    }
+
+    async fn connected(&mut self) -> BoxliteResult<()> {
+        if let StdinHalf::Connecting(connecting) = &mut self.half {
+            let connected = connecting.await.unwrap_or_else(|_| Err(runtime_gone()));
+            // The answer comes once: what failed is closed.
+            self.half = StdinHalf::Closed;
+            self.half = StdinHalf::Open(connected?);
         }
         Ok(())
     }
@@ -216,18 +222,25 @@ pub(super) async fn check_complete(source: Source, received: u64) -> BoxliteResu
 }
 
 /// stdout or stderr as raw bytes, in chunks as they come. An error is the last item: the output was cut off.
-pub struct ExecBytes(Output);
+pub struct ExecBytes {
+    output: Output,
+    /// Read already, as the beginning of a character that was not complete.
+    carry: Vec<u8>,
+}
 
 impl Stream for ExecBytes {
     type Item = BoxliteResult<Bytes>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_chunk(cx)
+        if !self.carry.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.carry).into())));
+        }
+        self.output.poll_chunk(cx)
     }
 }
 
 impl std::fmt::Debug for ExecBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ExecBytes").field("received", &self.0.received).finish_non_exhaustive()
+        f.debug_struct("ExecBytes").field("received", &self.output.received).finish_non_exhaustive()
     }
 }
 
@@ -291,7 +304,7 @@ macro_rules! text_stream {
 
             /// The same stream as raw bytes, lossless and with a word about a cut.
             pub fn bytes(self) -> ExecBytes {
-                ExecBytes(self.0.output)
+                ExecBytes { output: self.0.output, carry: self.0.carry }
             }
         }
 
@@ -322,6 +335,16 @@ text_stream!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_stdin_that_could_not_be_connected_stays_closed() {
+        let (connected, connecting) = oneshot::channel();
+        connected.send(Err(BoxliteError::Portal("gone".into()))).unwrap();
+        let mut stdin = ExecStdin::new(connecting, None);
+        assert!(matches!(stdin.write_all(b"x").await, Err(BoxliteError::Portal(_))));
+        assert!(matches!(stdin.write_all(b"x").await, Err(BoxliteError::Execution(_))));
+        stdin.close().await.unwrap();
+    }
 
     #[test]
     fn a_character_is_never_split() {
