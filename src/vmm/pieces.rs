@@ -47,11 +47,11 @@ impl Finder {
     /// A finder that looks in `runtime_dir` alone when one is given, else in the usual places.
     pub(crate) fn new(runtime_dir: Option<PathBuf>) -> Self {
         if let Some(dir) = runtime_dir {
-            return Self { places: vec![dir] };
+            return Self { places: vec![absolute(dir)] };
         }
         let mut places = Vec::new();
         if let Some(dir) = secure_env(c"BOXLITE_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-            places.push(PathBuf::from(dir));
+            places.push(absolute(dir.into()));
         }
         if let Some(object) = own_object() {
             for parent in object.ancestors().skip(1).take(PARENTS) {
@@ -81,7 +81,8 @@ pub(crate) fn find_qemu() -> BoxliteResult<PathBuf> {
     std::env::split_paths(&path)
         .chain(["/usr/bin".into(), "/usr/local/bin".into(), "/usr/libexec".into()])
         .map(|place| place.join(NAME))
-        .find(|program| program.is_file())
+        .find(|program| program.is_file() && is_executable(program))
+        .map(absolute)
         .ok_or_else(|| {
             BoxliteError::Config(
                 Detail::new(format!(
@@ -91,6 +92,11 @@ pub(crate) fn find_qemu() -> BoxliteResult<PathBuf> {
                 .hint("install QEMU 7.2 or newer (Debian: apt-get install qemu-system-x86)"),
             )
         })
+}
+
+/// The shim works in its box's directory: a path relative to this process's would lead it astray.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 unsafe extern "C" {
@@ -145,6 +151,11 @@ mod tests {
         assert!(error.hint().contains("make setup"));
         std::fs::write(dir.path().join("kernel.elf"), b"x").unwrap();
         assert_eq!(finder.find(Piece::Kernel).unwrap(), dir.path().join("kernel.elf"));
+    }
+
+    #[test]
+    fn places_are_absolute() {
+        assert!(Finder::new(Some("some/dir".into())).places[0].is_absolute());
     }
 
     #[test]

@@ -139,11 +139,12 @@ impl StartingShim {
             .spawn()
             .map_err(|error| failed(&error))?;
         let sent = send_spec(&ours, spec);
+        // Without its spec the launcher waits until it sees that none will come.
+        let ours = sent.map(|()| ours);
         // The launcher forks the shim and ends at once. A host that ignores SIGCHLD or waits for any child makes this
         // ECHILD, which says the same.
         let _ = launcher.wait();
-        sent.map_err(|error| failed(&error))?;
-        let owner = descriptor::readable(ours).map_err(|error| failed(&error))?;
+        let owner = ours.and_then(descriptor::readable).map_err(|error| failed(&error))?;
         Ok(Self { owner: Owner(owner), process: None })
     }
 
