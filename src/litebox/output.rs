@@ -119,8 +119,11 @@ pub(super) async fn run(
         error = cut(&mut control) => error,
     };
     // Everything of the execution is killed; what the pipes hold by then is collected.
-    let _ = execution.kill().await;
-    kill.ended();
+    // A machine that stands still must not hold up a caller whose time is over: then the kill goes on by itself.
+    match tokio::time::timeout(KILL_TIME, execution.kill()).await {
+        Ok(_) => kill.ended(),
+        Err(_) => drop(kill),
+    }
     let never = std::pin::pin!(std::future::pending());
     let end = collect(&execution, &mut stdout, &mut stderr, never, options.drain);
     let partial = match tokio::time::timeout(KILL_TIME, end).await {
