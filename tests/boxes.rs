@@ -90,6 +90,68 @@ async fn dropping_the_runtime_ends_its_boxes() {
 }
 
 #[tokio::test]
+async fn a_start_that_is_called_off_leaves_nothing() {
+    let home = PerTestBoxHome::new();
+    let runtime = open(&home);
+    let sandbox = runtime.create(options(), None).await.unwrap();
+    let box_dir = home.path.join("boxes").join(sandbox.id().as_str());
+    let lock = home.path.join("locks").join(format!("{}.lock", sandbox.id()));
+    let is_undone = || {
+        let info = sandbox.info();
+        assert_eq!((info.status, info.pid), (BoxStatus::Configured, None));
+        for file in ["shim.pid", "agent.sock", "box.qcow2"] {
+            assert!(!box_dir.join(file).exists(), "{file}");
+        }
+    };
+    for ms in [1, 20, 100, 300] {
+        let cut = tokio::time::timeout(Duration::from_millis(ms), sandbox.start()).await;
+        assert!(cut.is_err(), "no box starts in {ms} ms");
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while lock.exists() {
+            assert!(std::time::Instant::now() < deadline, "the start goes on after its caller left");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        is_undone();
+    }
+    let starting = tokio::spawn({
+        let sandbox = sandbox.clone();
+        async move { sandbox.start().await }
+    });
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    runtime.shutdown(Some(5)).await.unwrap();
+    is_undone();
+    let refused = starting.await.unwrap().unwrap_err();
+    assert!(matches!(&refused, BoxliteError::Stopped(text) if text.contains("shut down")), "{refused}");
+    drop(runtime);
+    let runtime = open(&home);
+    let again = runtime.get(sandbox.id().as_str()).await.unwrap().unwrap();
+    let (result, ..) = run(&again, BoxCommand::new("true")).await;
+    assert_eq!(result.exit_code, 0);
+    runtime.shutdown(Some(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_of_a_box_that_is_going_down_waits_for_what_it_has_to_write() {
+    let home = PerTestBoxHome::new();
+    let runtime = open(&home);
+    let sandbox = runtime.create(options(), Some("clings".into())).await.unwrap();
+    sandbox.start().await.unwrap();
+    let other = open(&home);
+    let seen = other.get("clings").await.unwrap().unwrap();
+    let script = "trap '' TERM; echo written > /late; touch /ready; while :; do sleep 1; done";
+    seen.exec(shell(script)).await.unwrap();
+    run(&seen, shell("while [ ! -e /ready ]; do sleep 0.05; done")).await;
+    let shim = nix::unistd::Pid::from_raw(sandbox.info().pid.unwrap().cast_signed());
+    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGTERM).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // This one has no connection to the agent yet, and gets none any more.
+    runtime.shutdown(Some(4)).await.unwrap();
+    let (_, stdout, _) = run(&seen, shell("cat /late")).await;
+    assert_eq!(stdout, "written\n");
+    other.shutdown(Some(0)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_command_that_does_not_exist_is_an_error_with_127() {
     let home = PerTestBoxHome::new();
     let runtime = open(&home);
