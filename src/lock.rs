@@ -132,7 +132,7 @@ impl Locks {
         };
         let path = self.path(name);
         Ok(match take(&path)? {
-            Taken::Held(file) => Attempt::Held(LockGuard::new(entry, file, path, operation, mutex)?),
+            Taken::Held(file) => Attempt::Held(LockGuard::new(entry, file, path, operation, mutex)),
             Taken::Busy(text) => Attempt::Busy(describe(&text)),
         })
     }
@@ -155,7 +155,7 @@ impl Locks {
         let mut pause = POLL_FIRST;
         loop {
             let owner = match take(&path)? {
-                Taken::Held(file) => return LockGuard::new(entry, file, path, operation, mutex),
+                Taken::Held(file) => return Ok(LockGuard::new(entry, file, path, operation, mutex)),
                 Taken::Busy(owner) => owner,
             };
             if owner != seen {
@@ -283,11 +283,13 @@ impl LockGuard {
         path: PathBuf,
         operation: &str,
         mutex: tokio::sync::OwnedMutexGuard<()>,
-    ) -> BoxliteResult<Self> {
+    ) -> Self {
         operation.clone_into(&mut hold(&entry.operation));
         let guard = Self { entry, file, path, last_beat: Mutex::new(Instant::now()), _mutex: mutex };
-        guard.write(0, true).map_err(|error| BoxliteError::io("write", &guard.path, &error))?;
-        Ok(guard)
+        // Without its text the lock is as good, only its owner unnamed: a full disk must not keep boxes from being
+        // stopped and removed.
+        let _ = guard.write(0, true);
+        guard
     }
 
     fn write(&self, progress: u64, fresh: bool) -> io::Result<()> {

@@ -107,16 +107,13 @@ pub(crate) async fn bring_down(
     patience: Patience,
     act: BoxState,
 ) -> BoxliteResult<()> {
-    let id = row.id.clone();
     if !row.state.is_active() {
         if act == BoxState::Removing {
-            let from = [BoxState::Configured, BoxState::Stopped, BoxState::Failed, BoxState::Removing];
-            core.query(move |database| database.begin(&id, &from, act)).await?;
+            mark(core, &row.id, &[BoxState::Configured, BoxState::Stopped, BoxState::Failed], act).await;
         }
         return Ok(());
     }
-    let from = [BoxState::Starting, BoxState::Running, BoxState::Stopping];
-    core.query(move |database| database.begin(&id, &from, act)).await?;
+    mark(core, &row.id, &[BoxState::Starting, BoxState::Running, BoxState::Stopping], act).await;
     let live = match core.live(&row.id) {
         Some(live) => Some(live),
         None => start::adopt(core, row)?,
@@ -142,6 +139,13 @@ pub(crate) async fn bring_down(
         if act == BoxState::Removing { Ok(()) } else { database.settle(&id, &outcome) }
     })
     .await
+}
+
+/// Records that the act has begun, for the case that this process doesn't get to its end. A disk that is too full for
+/// that must not keep a box from being stopped or removed: what comes of it is recorded at the end, or is an error then.
+async fn mark(core: &Arc<Core>, id: &BoxID, from: &'static [BoxState], act: BoxState) {
+    let id = id.clone();
+    let _ = core.query(move |database| database.begin(&id, from, act)).await;
 }
 
 /// Asks the agent to power off, then the shim, then makes an end of it.
