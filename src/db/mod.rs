@@ -7,7 +7,7 @@ mod migration;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -17,6 +17,8 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 
 /// How long a statement waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two tries where SQLite itself doesn't wait.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// The database of one home. Clones share one connection.
 #[derive(Clone)]
@@ -32,10 +34,16 @@ impl Database {
         let describe = |error: rusqlite::Error| failed(path, &error);
         let mut connection = Connection::open(path).map_err(describe)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(describe)?;
-        migration::check_version(&connection, path)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;
-        migration::migrate(&mut connection, path)?;
+        // Switching a new database to WAL answers "locked" at once when others are at it too: SQLite doesn't wait there.
+        let began = Instant::now();
+        loop {
+            match prepare(&mut connection, path) {
+                Err(BoxliteError::Busy(_)) if began.elapsed() < BUSY_TIMEOUT => {
+                    std::thread::sleep(BUSY_PAUSE)
+                }
+                prepared => break prepared?,
+            }
+        }
         Ok(Self { path: Arc::new(path.to_owned()), connection: Arc::new(Mutex::new(Some(connection))) })
     }
 
@@ -60,6 +68,15 @@ impl Database {
         // A query that panicked left its transaction to be rolled back: the connection itself is sound.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Brings an open database to what this build needs. May be done over.
+fn prepare(connection: &mut Connection, path: &Path) -> BoxliteResult<()> {
+    let describe = |error: rusqlite::Error| failed(path, &error);
+    migration::check_version(connection, path)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;
+    migration::migrate(connection, path)
 }
 
 fn failed(path: &Path, error: &rusqlite::Error) -> BoxliteError {

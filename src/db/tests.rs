@@ -75,3 +75,24 @@ fn text_in_place_of_the_database_is_a_clear_error() {
     assert!(matches!(error, BoxliteError::Database(_)), "{error}");
     assert!(error.hint().contains("disks are not affected"));
 }
+
+#[test]
+fn a_new_home_may_be_opened_by_many_at_once() {
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("boxlite.db");
+        std::thread::scope(|scope| {
+            let opening: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let database = Database::open(&path)?;
+                        database.insert(&new_box(BoxIDMint::mint(), None))?;
+                        Ok::<_, BoxliteError>(database)
+                    })
+                })
+                .collect();
+            let open: Vec<Database> = opening.into_iter().map(|one| one.join().unwrap().unwrap()).collect();
+            assert_eq!(open[0].list().unwrap().len(), 8);
+        });
+    }
+}
