@@ -92,7 +92,8 @@ async fn run(sandbox: &LiteBox, command: BoxCommand) -> RunOutput {
     let (_sender, cancelled) = tokio::sync::watch::channel(false);
     let options = RunOptions { max_output: 4096, ..RunOptions::default() };
     let control = RunControl { deadline: None, cancelled };
-    let output = sandbox.run(command, options, &ProgressSink::none(), control).await.expect("the command runs");
+    let output =
+        sandbox.run(command, options, &ProgressSink::none(), control).await.expect("the command runs");
     assert_eq!(output.exit.exit_code, 0);
     output
 }

@@ -45,6 +45,13 @@ impl Layout {
         };
         make_dir(home).map_err(|error| fail(home, &error))?;
         let home = fs::canonicalize(home).map_err(|error| fail(home, &error))?;
+        if home.to_str().is_none() {
+            return Err(BoxliteError::Config(
+                Detail::new(format!("the home directory {} is not UTF-8", home.display()))
+                    .subject(home.display().to_string())
+                    .hint("choose a home whose path is UTF-8: the engine's options can't carry other bytes"),
+            ));
+        }
         let layout = Self { home };
         for name in ["db", "boxes", "images", "bases", "tmp", "locks"] {
             let dir = layout.home.join(name);

@@ -184,3 +184,19 @@ async fn a_timeout_kills_everything_and_signals_show_in_the_code() {
     assert_eq!(execution.wait().await.unwrap().exit_code, -libc::SIGTERM);
     runtime.shutdown(Some(0)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_stop_is_not_undone_by_a_start_through_the_same_handle() {
+    let home = PerTestBoxHome::new();
+    let runtime = open(&home);
+    for _ in 0..3 {
+        let sandbox = runtime.create(options(), None).await.unwrap();
+        let other = sandbox.clone();
+        let (_, stopped) = tokio::join!(other.start(), sandbox.stop());
+        stopped.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let info = sandbox.info();
+        assert!(!info.status.is_active() && info.pid.is_none(), "{info:?}");
+        runtime.remove(sandbox.id().as_str(), false).await.unwrap();
+    }
+}

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use boxlite_proto::agent::{self, ExecRequest, StartFailure};
+use boxlite_proto::agent_ttrpc::AgentClient;
 use boxlite_proto::stream::{OLDEST, Which};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -16,8 +18,8 @@ use crate::litebox::core::Core;
 use crate::litebox::execution::Execution;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::{BoxImage, BoxSpec, merge_env};
-use crate::litebox::start;
-use crate::model::id::{BoxID, mint_text};
+use crate::litebox::{LiteBox, start};
+use crate::model::id::mint_text;
 use crate::portal;
 
 /// Characters of an execution's id.
@@ -25,6 +27,9 @@ const ID_LENGTH: usize = 16;
 
 /// Most bytes of arguments and environment together that Linux takes, with the usual limit of the stack.
 const LONGEST_COMMAND: usize = 2 * 1024 * 1024;
+
+/// How long a box may take to go down before an exec gives up on it.
+const GOING_DOWN: Duration = Duration::from_secs(12);
 
 /// Which streams to open along with the call.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,25 +49,24 @@ pub(super) struct Opened {
 
 /// Starts `command` with no stream opened.
 pub(super) async fn begin(
-    core: &Arc<Core>,
-    id: &BoxID,
+    sandbox: &LiteBox,
     command: BoxCommand,
     progress: &ProgressSink,
 ) -> BoxliteResult<Execution> {
-    begin_with(core, id, command, Wanted::default(), progress).await.map(|(execution, _)| execution)
+    begin_with(sandbox, command, Wanted::default(), progress).await.map(|(execution, _)| execution)
 }
 
 /// Starts `command` and opens the wanted streams; the process starts when they are there. When the caller leaves
 /// meanwhile, no process is left.
 pub(super) async fn begin_with(
-    core: &Arc<Core>,
-    id: &BoxID,
+    sandbox: &LiteBox,
     command: BoxCommand,
     wanted: Wanted,
     progress: &ProgressSink,
 ) -> BoxliteResult<(Execution, Opened)> {
     check(&command)?;
-    let live = start::ensure_running(core, id, progress).await?;
+    let (core, id) = (&sandbox.core, &sandbox.id);
+    let live = reach(sandbox, progress).await?;
     let wanted_id = id.clone();
     let row = core.query(move |database| database.get(&wanted_id)).await?.ok_or_else(|| start::gone(id))?;
     let (spec, image) = (BoxSpec::of(&row)?, BoxImage::of(&row)?.unwrap_or_default());
@@ -81,6 +85,21 @@ pub(super) async fn begin_with(
     unclaimed.claim().map(|execution| (execution, opened))
 }
 
+/// The running box with its agent at the other end. One that is just going down is waited for, and started again.
+async fn reach(sandbox: &LiteBox, progress: &ProgressSink) -> BoxliteResult<Arc<LiveBox>> {
+    let live = start::ensure_running(sandbox, progress).await?;
+    match live.portal().connect().await {
+        Ok(()) => return Ok(live),
+        Err(BoxliteError::Stopped(_) | BoxliteError::Portal(_)) => {}
+        Err(error) => return Err(error),
+    }
+    // A box that does not end is told from one that does by the second try's error.
+    let _ = tokio::time::timeout(GOING_DOWN, live.process().ended()).await;
+    let live = start::ensure_running(sandbox, progress).await?;
+    live.portal().connect().await?;
+    Ok(live)
+}
+
 async fn launch(
     core: &Arc<Core>,
     live: Arc<LiveBox>,
@@ -88,10 +107,10 @@ async fn launch(
     wanted: Wanted,
     command: &BoxCommand,
 ) -> BoxliteResult<(Unclaimed, Opened)> {
-    let calls = live.portal().calls().await?;
-    let call = async {
-        calls.exec(portal::patient(), &request).await.map_err(|error| portal::refused("exec", error))
-    };
+    let asked = &request;
+    let call = live
+        .portal()
+        .call("exec", |agent: AgentClient| async move { agent.exec(portal::patient(), asked).await });
     let (answer, stdin, stdout, stderr) = tokio::join!(
         call,
         open(&live, &request.id, Which::Stdin, wanted.stdin),

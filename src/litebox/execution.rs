@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use boxlite_proto::agent::{
     KillRequest, ResizeTtyRequest, SignalRequest, StreamCount, WaitRequest, WaitResponse,
 };
+use boxlite_proto::agent_ttrpc::AgentClient;
 use boxlite_proto::stream::Which;
 use tokio::sync::oneshot;
 
@@ -86,15 +87,15 @@ impl Execution {
         let (portal, waited_for) = (live.portal().clone(), id.clone());
         core.executor.handle().spawn(async move {
             let request = WaitRequest { id: waited_for, ..WaitRequest::default() };
-            let answer = async {
-                let calls = portal.calls().await?;
-                calls.wait(portal::patient(), &request).await.map_err(|error| match error {
-                    ttrpc::Error::RpcStatus(_) => portal::refused("wait", error),
-                    _ => BoxliteError::Stopped(Detail::new("the box ended before the command did")),
-                })
-            };
+            let call = |agent: AgentClient| async move { agent.wait(portal::patient(), &request).await };
+            let answer = portal.call("wait", call).await.map_err(|error| match error {
+                BoxliteError::RpcTransport(_) | BoxliteError::Portal(_) => {
+                    BoxliteError::Stopped(Detail::new("the box ended before the command did"))
+                }
+                other => other,
+            });
             // Nobody may hold the execution any more.
-            let _ = set_end.send(Some(answer.await.map(Ended::from)));
+            let _ = set_end.send(Some(answer.map(Ended::from)));
         });
         Self { shared: Arc::new(Shared { id, core: core.clone(), live, tty, end, taken: Mutex::default() }) }
     }
@@ -169,8 +170,8 @@ impl Execution {
             .core
             .run(async move {
                 let request = KillRequest { id: shared.id.clone(), ..KillRequest::default() };
-                let calls = shared.live.portal().calls().await?;
-                calls.kill(portal::prompt(), &request).await.map_err(|error| portal::refused("kill", error))
+                let call = |agent: AgentClient| async move { agent.kill(portal::prompt(), &request).await };
+                shared.live.portal().call("kill", call).await
             })
             .await
             .map(|_| ())
@@ -183,11 +184,8 @@ impl Execution {
             .core
             .run(async move {
                 let request = SignalRequest { id: shared.id.clone(), signal, ..SignalRequest::default() };
-                let calls = shared.live.portal().calls().await?;
-                calls
-                    .signal(portal::prompt(), &request)
-                    .await
-                    .map_err(|error| portal::refused("signal", error))
+                let call = |agent: AgentClient| async move { agent.signal(portal::prompt(), &request).await };
+                shared.live.portal().call("signal", call).await
             })
             .await
             .map(|_| ())
@@ -205,11 +203,9 @@ impl Execution {
                     cols: cols.into(),
                     ..ResizeTtyRequest::default()
                 };
-                let calls = shared.live.portal().calls().await?;
-                calls
-                    .resize_tty(portal::prompt(), &request)
-                    .await
-                    .map_err(|error| portal::refused("resize", error))
+                let call =
+                    |agent: AgentClient| async move { agent.resize_tty(portal::prompt(), &request).await };
+                shared.live.portal().call("resize", call).await
             })
             .await
             .map(|_| ())

@@ -97,8 +97,8 @@ impl LiteBox {
     /// Like [`LiteBox::start`], and tells `progress` how the image comes along.
     pub async fn start_with(&self, progress: &ProgressSink) -> BoxliteResult<()> {
         self.check_usable()?;
-        let (core, id, progress) = (self.core.clone(), self.id.clone(), progress.clone());
-        self.core.run(async move { start::ensure_running(&core, &id, &progress).await.map(|_| ()) }).await
+        let (sandbox, progress) = (self.clone(), progress.clone());
+        self.core.run(async move { start::ensure_running(&sandbox, &progress).await.map(|_| ()) }).await
     }
 
     /// Stops the box: its processes get SIGTERM, two seconds later SIGKILL; its disk is synced and stays.
@@ -109,9 +109,13 @@ impl LiteBox {
         let stopped = self.stopped.clone();
         self.core
             .run_to_the_end(async move {
-                stop::stop(&core, &id, Patience::STOP).await?;
-                stopped.store(true, Ordering::Release);
-                Ok(())
+                // Told first: a start through this handle that waits for the lock must not undo the stop.
+                let before = stopped.swap(true, Ordering::AcqRel);
+                let outcome = stop::stop(&core, &id, Patience::STOP).await;
+                if outcome.is_err() {
+                    stopped.store(before, Ordering::Release);
+                }
+                outcome
             })
             .await
     }
@@ -127,8 +131,8 @@ impl LiteBox {
     /// Like [`LiteBox::exec`], and tells `progress` how a start comes along.
     pub async fn exec_with(&self, command: BoxCommand, progress: &ProgressSink) -> BoxliteResult<Execution> {
         self.check_usable()?;
-        let (core, id, progress) = (self.core.clone(), self.id.clone(), progress.clone());
-        self.core.run(async move { exec::begin(&core, &id, command, &progress).await }).await
+        let (sandbox, progress) = (self.clone(), progress.clone());
+        self.core.run(async move { exec::begin(&sandbox, command, &progress).await }).await
     }
 
     /// Runs a command to its end and collects its output.
@@ -144,9 +148,9 @@ impl LiteBox {
         control: RunControl,
     ) -> Result<RunOutput, RunFailure> {
         self.check_usable()?;
-        let (core, id, progress) = (self.core.clone(), self.id.clone(), progress.clone());
+        let (sandbox, progress) = (self.clone(), progress.clone());
         self.core
-            .run(async move { Ok(output::run(&core, &id, command, options, &progress, control).await) })
+            .run(async move { Ok(output::run(&sandbox, command, options, &progress, control).await) })
             .await?
     }
 

@@ -15,8 +15,7 @@ use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
 use crate::litebox::core::Core;
 use crate::litebox::exec::{self, Wanted};
 use crate::litebox::execution::{ExecExit, Execution};
-use crate::litebox::streams;
-use crate::model::id::BoxID;
+use crate::litebox::{LiteBox, streams};
 
 const CHUNK: usize = 256 * 1024;
 /// How long a killed command's end is waited for.
@@ -81,8 +80,7 @@ impl From<BoxliteError> for RunFailure {
 }
 
 pub(super) async fn run(
-    core: &Arc<Core>,
-    id: &BoxID,
+    sandbox: &LiteBox,
     mut command: BoxCommand,
     options: RunOptions,
     progress: &ProgressSink,
@@ -103,10 +101,10 @@ pub(super) async fn run(
     };
     let mut control = control;
     let (execution, opened) = tokio::select! {
-        begun = exec::begin_with(core, id, command, wanted, progress) => begun?,
+        begun = exec::begin_with(sandbox, command, wanted, progress) => begun?,
         error = cut(&mut control) => return Err(error.into()),
     };
-    let kill = KillUnlessEnded { core: core.clone(), execution: Some(execution.clone()) };
+    let kill = KillUnlessEnded { core: sandbox.core.clone(), execution: Some(execution.clone()) };
     let mut stdout = Collector::new(opened.stdout, options.max_output);
     let mut stderr = Collector::new(opened.stderr, options.max_output);
     let mut feed = std::pin::pin!(feed(opened.stdin, &options.input));

@@ -13,18 +13,18 @@ use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::{BoxImage, BoxSpec, Rootfs};
 use crate::litebox::stop::Patience;
-use crate::litebox::{end, stop};
+use crate::litebox::{LiteBox, end, stop};
 use crate::lock::LockGuard;
 use crate::model::id::BoxID;
 use crate::model::types::StartStage;
 
 /// The running box `id`: the one this runtime knows, one that another started, or one started now.
-pub(crate) async fn ensure_running(
-    core: &Arc<Core>,
-    id: &BoxID,
+pub(super) async fn ensure_running(
+    sandbox: &LiteBox,
     progress: &ProgressSink,
 ) -> BoxliteResult<Arc<LiveBox>> {
-    core.check_open()?;
+    sandbox.check_usable()?;
+    let (core, id) = (&sandbox.core, &sandbox.id);
     if let Some(live) = core.live(id) {
         return Ok(live);
     }
@@ -38,11 +38,11 @@ pub(crate) async fn ensure_running(
     let lock = core.locks.acquire(id.as_str(), "start").await?;
     // With the lock held nothing may be dropped half-way: a task of its own goes on to an end, this one or that.
     let (claim, claimed) = oneshot::channel();
-    let (owned_core, id, progress) = (core.clone(), id.clone(), progress.clone());
+    let (sandbox, progress) = (sandbox.clone(), progress.clone());
     core.executor.handle().spawn(async move {
         let mut claim = claim;
-        let counted = owned_core.count_start();
-        let outcome = start_locked(&owned_core, &id, image, stages, &progress, &mut claim).await;
+        let counted = sandbox.core.count_start();
+        let outcome = start_locked(&sandbox, image, stages, &progress, &mut claim).await;
         drop::<LockGuard>(lock);
         drop(counted);
         // Who has left meanwhile called the start off, or left when it was done.
@@ -53,17 +53,18 @@ pub(crate) async fn ensure_running(
 
 /// What [`ensure_running`] does with the box's lock held.
 async fn start_locked(
-    core: &Arc<Core>,
-    id: &BoxID,
+    sandbox: &LiteBox,
     image: Option<BoxImage>,
     mut stages: Stages,
     progress: &ProgressSink,
     claim: &mut Claim,
 ) -> BoxliteResult<Arc<LiveBox>> {
+    let (core, id) = (&sandbox.core, &sandbox.id);
     if let Some(live) = core.live(id) {
         return Ok(live);
     }
-    core.check_open()?;
+    // The runtime or this handle may have been stopped while the image was fetched or the lock waited for.
+    sandbox.check_usable()?;
     let row = settle_unfinished(core, fetch(core, id).await?).await?;
     if row.state == BoxState::Running {
         if let Some(live) = adopt(core, &row)? {
@@ -138,25 +139,36 @@ async fn prepare_image(
     progress: &ProgressSink,
     stages: &mut Stages,
 ) -> BoxliteResult<BoxImage> {
-    if let Some(image) = BoxImage::of(row)?
-        && image.disk.is_file()
-    {
-        return Ok(image);
+    let recorded = BoxImage::of(row)?;
+    if let Some(image) = recorded.as_ref().filter(|image| image.disk.is_file()) {
+        return Ok(image.clone());
     }
     let began = Instant::now();
-    match BoxSpec::of(row)?.rootfs() {
+    let image = match BoxSpec::of(row)?.rootfs() {
         Rootfs::Image(reference) => {
             let image = core.images.ensure(&reference, progress).await?;
             stages.add("pull", began.elapsed());
             let began = Instant::now();
             let disk = core.images.disk(&image, progress).await?;
             stages.add("image-disk", began.elapsed());
-            Ok(BoxImage::new(image.manifest_digest.to_string(), disk.path, Some(&image.config)))
+            BoxImage::new(image.manifest_digest.to_string(), disk.path, Some(&image.config))
         }
         Rootfs::Directory(directory) => {
             let disk = core.images.ensure_rootfs_dir(&directory, progress).await?;
             stages.add("image-disk", began.elapsed());
-            Ok(BoxImage::new(disk.manifest_digest.to_string(), disk.path, None))
+            BoxImage::new(disk.manifest_digest.to_string(), disk.path, None)
         }
+    };
+    // The box's own disk is an overlay over exactly one image: over another it would be garbage.
+    match recorded {
+        Some(recorded) if recorded.manifest_digest != image.manifest_digest => Err(BoxliteError::Image(
+            Detail::new(format!(
+                "box {} was made from image {}, which is gone; its name stands for {} now",
+                row.id, recorded.manifest_digest, image.manifest_digest
+            ))
+            .subject(recorded.manifest_digest)
+            .hint("pull the image by the first digest, or create a new box"),
+        )),
+        _ => Ok(image),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boxlite_proto::agent::PowerOffRequest;
+use boxlite_proto::agent_ttrpc::AgentClient;
 use serde_json::json;
 
 use crate::db::{BoxRow, BoxState, Settled};
@@ -155,11 +156,9 @@ async fn end_vm(live: &LiveBox, patience: Patience) {
         let asked = async {
             let request =
                 PowerOffRequest { grace_ms: patience.grace.as_millis() as u64, ..PowerOffRequest::default() };
-            let calls = live.portal().calls().await?;
-            calls
-                .power_off(portal::within(patience.power_off), &request)
-                .await
-                .map_err(|error| portal::refused("power off", error))?;
+            let limit = portal::within(patience.power_off);
+            let call = |agent: AgentClient| async move { agent.power_off(limit, &request).await };
+            live.portal().call("power off", call).await?;
             live.process().ended().await;
             Ok::<(), BoxliteError>(())
         };

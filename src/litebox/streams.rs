@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use boxlite_proto::agent::{StreamCount, StreamStateRequest};
+use boxlite_proto::agent_ttrpc::AgentClient;
 use boxlite_proto::stream::{OLDEST, Which};
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
@@ -196,11 +197,8 @@ pub(super) async fn check_complete(source: Source, received: u64) -> BoxliteResu
             which: source.which as u32,
             ..StreamStateRequest::default()
         };
-        let calls = source.live.portal().calls().await?;
-        let answer = calls
-            .stream_state(portal::prompt(), &request)
-            .await
-            .map_err(|error| portal::refused("stream state", error))?;
+        let call = |agent: AgentClient| async move { agent.stream_state(portal::prompt(), &request).await };
+        let answer = source.live.portal().call("stream state", call).await?;
         Ok::<StreamCount, BoxliteError>(answer.count.unwrap_or_default())
     };
     let count = match asked.await {

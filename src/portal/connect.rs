@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use boxlite_proto::stream::admission;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,16 +14,24 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 /// Longest path that `sockaddr_un` holds, its NUL left out.
 const LONGEST_SOCKET_PATH: usize = 107;
 
+/// A shim that admits nobody for so long is stopped or hangs.
+const ADMISSION_TIME: Duration = Duration::from_secs(10);
+
 /// Connects, says with `header` what the connection is for, and waits for the shim to admit it.
 pub(super) async fn open(socket: &Path, header: &[u8]) -> BoxliteResult<UnixStream> {
-    let mut stream = connect(socket).await.map_err(|error| unreachable_box(socket, &error))?;
-    let mut answer = [admission::GONE];
     let exchanged = async {
+        let mut stream = connect(socket).await?;
+        let mut answer = [admission::GONE];
         stream.write_all(header).await?;
-        stream.read_exact(&mut answer).await
+        stream.read_exact(&mut answer).await?;
+        io::Result::Ok((stream, answer[0]))
     };
-    exchanged.await.map_err(|error| unreachable_box(socket, &error))?;
-    match answer[0] {
+    let exchanged = match tokio::time::timeout(ADMISSION_TIME, exchanged).await {
+        Ok(exchanged) => exchanged,
+        Err(_) => Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+    };
+    let (stream, answer) = exchanged.map_err(|error| unreachable_box(socket, &error))?;
+    match answer {
         admission::OPEN => Ok(stream),
         admission::FULL => Err(BoxliteError::ResourceExhausted(
             Detail::new(format!(

@@ -3,7 +3,7 @@
 use crate::errors::{BoxliteError, Detail};
 
 /// The error of a call named `call` that the agent refused or that did not get through.
-pub(crate) fn refused(call: &str, error: ttrpc::Error) -> BoxliteError {
+pub(super) fn refused(call: &str, error: ttrpc::Error) -> BoxliteError {
     use ttrpc::Code;
     match error {
         ttrpc::Error::RpcStatus(status) => {
@@ -14,6 +14,9 @@ pub(crate) fn refused(call: &str, error: ttrpc::Error) -> BoxliteError {
                 Code::ALREADY_EXISTS => BoxliteError::AlreadyExists(detail),
                 Code::RESOURCE_EXHAUSTED => BoxliteError::ResourceExhausted(detail),
                 Code::FAILED_PRECONDITION => BoxliteError::InvalidState(detail),
+                Code::UNAVAILABLE => {
+                    BoxliteError::Stopped(detail.hint("the box is going down: get it again"))
+                }
                 Code::DEADLINE_EXCEEDED => {
                     BoxliteError::Timeout(Detail::new(format!("{call}: the agent did not answer in time")))
                 }

@@ -14,8 +14,6 @@ use boxlite_proto::stream::{self, BytesHeader, Which};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
-pub(crate) use errors::refused;
-
 use crate::errors::BoxliteResult;
 
 /// Time for calls that the agent answers at once.
@@ -40,8 +38,31 @@ impl Portal {
         Self { socket: Arc::new(socket.to_owned()), client: Arc::new(Mutex::new(None)) }
     }
 
-    /// The agent's calls. The connection is made once and shared.
-    pub(crate) async fn calls(&self) -> BoxliteResult<AgentClient> {
+    /// One call named `name`. A connection that breaks is forgotten: the next call makes a new one.
+    pub(crate) async fn call<T, F>(
+        &self,
+        name: &str,
+        call: impl FnOnce(AgentClient) -> F + Send,
+    ) -> BoxliteResult<T>
+    where
+        F: Future<Output = ttrpc::Result<T>> + Send,
+    {
+        let answer = call(self.connected().await?).await;
+        if let Err(error) = &answer
+            && !matches!(error, ttrpc::Error::RpcStatus(_))
+        {
+            *self.client.lock().await = None;
+        }
+        answer.map_err(|error| errors::refused(name, error))
+    }
+
+    /// Makes sure that calls have a connection.
+    pub(crate) async fn connect(&self) -> BoxliteResult<()> {
+        self.connected().await.map(|_| ())
+    }
+
+    /// The connection for calls: made once, and shared.
+    async fn connected(&self) -> BoxliteResult<AgentClient> {
         let mut client = self.client.lock().await;
         if let Some(client) = &*client {
             return Ok(client.clone());

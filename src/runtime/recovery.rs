@@ -38,7 +38,21 @@ pub(super) async fn recover(core: &Arc<Core>) -> BoxliteResult<()> {
         }
     }
     let core = core.clone();
-    executor::blocking(move || sweep_directories(&core)).await
+    executor::blocking(move || {
+        sweep_locks(&core)?;
+        sweep_directories(&core)
+    })
+    .await
+}
+
+/// Deletes the lock files of killed owners whose boxes are gone. Taking a lock and letting go deletes its file.
+fn sweep_locks(core: &Core) -> BoxliteResult<()> {
+    for name in core.locks.names()? {
+        if BoxID::parse(&name).is_some_and(|id| core.database.get(&id).is_ok_and(|row| row.is_none())) {
+            drop(core.locks.try_acquire(&name, "sweep")?);
+        }
+    }
+    Ok(())
 }
 
 async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {

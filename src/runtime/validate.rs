@@ -100,7 +100,8 @@ fn rootfs(spec: &BoxSpec) -> BoxliteResult<()> {
     }
 }
 
-/// Options that exist for callers of 0.9 and for later versions; asking for them is an error, never ignored.
+/// Options that exist for callers of 0.9 and for later versions; asking for them is an error, never ignored. (The main
+/// command, `entrypoint` and `cmd`, is only kept: a box that is used through exec ignores it by design.)
 fn not_yet_offered(spec: &BoxSpec) -> BoxliteResult<()> {
     let options = &spec.options;
     for volume in &options.volumes {

@@ -1,7 +1,7 @@
 //! Test helpers.
+pub mod erofs_reader;
 pub mod home;
+pub mod host_tree;
+pub mod layers;
 pub mod oci;
 pub mod registry;
-pub mod erofs_reader;
-pub mod layers;
-pub mod host_tree;
