@@ -1,8 +1,11 @@
 #define _GNU_SOURCE
 #include "harness.h"
 
+#include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +14,7 @@ _Thread_local boxlite_error *error;
 
 static int faults;
 static char home_dir[256];
+static pid_t home_owner;
 
 static void fault(const char *file, int line)
 {
@@ -78,9 +82,12 @@ static int remove_entry(const char *path, const struct stat *stat, int kind, str
     return 0;
 }
 
-/* At exit, so also when the test gives up; a forked child leaves by _exit. */
+/* At exit, so also when the test gives up. A forked child that exits leaves it to its parent. */
 static void remove_home(void)
 {
+    if (getpid() != home_owner) {
+        return;
+    }
     nftw(home_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -108,6 +115,7 @@ const char *home(void)
             home_dir[0] = '\0';
             give_up();
         }
+        home_owner = getpid();
         atexit(remove_home);
     }
     return home_dir;
@@ -163,12 +171,74 @@ int count_entries(const char *dir)
     return count;
 }
 
+static bool argv_has(const char *pid, const char *text)
+{
+    char path[64], argv[4096];
+    snprintf(path, sizeof path, "/proc/%.20s/cmdline", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    ssize_t length = read(fd, argv, sizeof argv);
+    close(fd);
+    return length > 0 && memmem(argv, (size_t)length, text, strlen(text)) != NULL;
+}
+
+int signal_processes_with(const char *text, int number)
+{
+    DIR *stream = opendir("/proc");
+    int count = 0;
+    for (struct dirent *entry; stream != NULL && (entry = readdir(stream)) != NULL;) {
+        if (isdigit((unsigned char)entry->d_name[0]) && argv_has(entry->d_name, text)) {
+            (void)kill(atoi(entry->d_name), number);
+            count++;
+        }
+    }
+    if (stream != NULL) {
+        closedir(stream);
+    }
+    return count;
+}
+
+int processes_with(const char *text)
+{
+    return signal_processes_with(text, 0);
+}
+
+bool wait_until_gone(const char *text, long long limit_ms)
+{
+    long long deadline = now_ms() + limit_ms;
+    while (processes_with(text) > 0) {
+        if (now_ms() > deadline) {
+            return false;
+        }
+        sleep_ms(20);
+    }
+    return true;
+}
+
+int32_t shim_pid(boxlite_box *box)
+{
+    boxlite_info *info;
+    OK(boxlite_box_info(box, NULL, &info, &error));
+    int32_t pid = boxlite_info_pid(info);
+    boxlite_info_free(info);
+    return pid;
+}
+
 boxlite_runtime *open_runtime(void)
+{
+    return open_runtime_in(".");
+}
+
+boxlite_runtime *open_runtime_in(const char *name)
 {
     boxlite_runtime_options *options;
     boxlite_runtime *runtime;
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", home(), name);
     OK(boxlite_runtime_options_new(&options, &error));
-    OK(boxlite_runtime_options_set_home_dir(options, home(), &error));
+    OK(boxlite_runtime_options_set_home_dir(options, strcmp(name, ".") == 0 ? home() : path, &error));
     OK(boxlite_runtime_new(options, &runtime, &error));
     boxlite_runtime_options_free(options);
     return runtime;

@@ -45,11 +45,21 @@ void sleep_ms(long long milliseconds);
 bool process_runs(int pid);
 /* How many entries a directory has, such as /proc/self/fd or /proc/self/task. */
 int count_entries(const char *dir);
+/* How many processes have `text`, such as a box's id, in their argv. */
+int processes_with(const char *text);
+/* Sends them a signal; says how many there were. */
+int signal_processes_with(const char *text, int number);
+/* Waits until there is none. */
+bool wait_until_gone(const char *text, long long limit_ms);
 
 /* A runtime on home(). */
 boxlite_runtime *open_runtime(void);
+/* A runtime on a home of its own, `name` below home(). */
+boxlite_runtime *open_runtime_in(const char *name);
 /* A box of the test image; `name` may be NULL. */
 boxlite_box *create_box(boxlite_runtime *runtime, const char *name);
+/* The pid of the box's shim; 0 when it does not run. */
+int32_t shim_pid(boxlite_box *box);
 /* `sh -c script`. */
 boxlite_command *shell(const char *script);
 /* Runs a command that has to be started; frees the command. */
