@@ -45,13 +45,6 @@ impl Layout {
         };
         make_dir(home).map_err(|error| fail(home, &error))?;
         let home = fs::canonicalize(home).map_err(|error| fail(home, &error))?;
-        if home.to_str().is_none() {
-            return Err(BoxliteError::Config(
-                Detail::new(format!("the home directory {} is not UTF-8", home.display()))
-                    .subject(home.display().to_string())
-                    .hint("choose a home whose path is UTF-8: the engine's options can't carry other bytes"),
-            ));
-        }
         let layout = Self { home };
         for name in ["db", "boxes", "images", "bases", "tmp", "locks"] {
             let dir = layout.home.join(name);
@@ -62,6 +55,11 @@ impl Layout {
 
     pub(crate) fn home(&self) -> &Path {
         &self.home
+    }
+
+    /// `path` as seen from the home, where it lies in it: what is stored so survives a move of the home.
+    pub(crate) fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.home).unwrap_or(path).to_owned()
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -107,6 +105,11 @@ pub(crate) struct BoxLayout {
 }
 
 impl BoxLayout {
+    /// A path stored relative to the home, as seen from this box's directory.
+    pub(crate) fn from_here(stored: &Path) -> PathBuf {
+        if stored.is_absolute() { stored.to_owned() } else { Path::new("../..").join(stored) }
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }

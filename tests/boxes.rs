@@ -200,3 +200,22 @@ async fn a_stop_is_not_undone_by_a_start_through_the_same_handle() {
         runtime.remove(sandbox.id().as_str(), false).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_home_may_have_any_name_and_length() {
+    use std::os::unix::ffi::OsStringExt;
+    let outer = tempfile::tempdir().unwrap();
+    let odd = std::ffi::OsString::from_vec([b"a b\n\xff".as_slice(), &[b'x'; 120]].concat());
+    let odd = outer.path().join(odd);
+    std::fs::create_dir(&odd).unwrap();
+    let home = PerTestBoxHome::new_in(&odd);
+    let runtime = open(&home);
+    let sandbox = runtime.create(options(), None).await.unwrap();
+    let (result, stdout, _) = run(&sandbox, shell("echo here")).await;
+    assert_eq!((result.exit_code, stdout.as_str()), (0, "here\n"));
+    sandbox.stop().await.unwrap();
+    let again = runtime.get(sandbox.id().as_str()).await.unwrap().unwrap();
+    let (result, ..) = run(&again, shell("true")).await;
+    assert_eq!(result.exit_code, 0);
+    runtime.shutdown(None).await.unwrap();
+}

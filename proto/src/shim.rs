@@ -16,7 +16,8 @@ pub enum EngineKind {
     QemuTcg,
 }
 
-/// Everything a shim needs to run one box. Paths are absolute.
+/// Everything a shim needs to run one box. Paths are absolute, or relative to
+/// `box_dir`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShimSpec {
     /// Wire version of the sender.
@@ -26,16 +27,21 @@ pub struct ShimSpec {
     /// The box.
     pub box_id: String,
     /// `<home>/boxes/<id>`: the shim's working directory.
+    #[serde(with = "os_path")]
     pub box_dir: PathBuf,
     /// Which engine.
     pub engine: EngineKind,
     /// The engine's program (QEMU).
+    #[serde(with = "os_path")]
     pub engine_program: PathBuf,
     /// PVH kernel.
+    #[serde(with = "os_path")]
     pub kernel: PathBuf,
     /// The agent's own root disk (QEMU).
+    #[serde(with = "os_path")]
     pub guest_disk: PathBuf,
     /// The image disk.
+    #[serde(with = "os_path")]
     pub image_disk: PathBuf,
     /// The box disk's file name in `box_dir`.
     pub box_disk: String,
@@ -184,4 +190,51 @@ pub mod files {
     pub const CONSOLE_LOG: &str = "console.log";
     /// The box's writable disk.
     pub const BOX_DISK: &str = "box.qcow2";
+}
+
+/// Paths as JSON: a string where they are UTF-8, else a list of bytes.
+mod os_path {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Wire {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => text.serialize(serializer),
+            None => path.as_os_str().as_bytes().serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        Ok(match Wire::deserialize(deserializer)? {
+            Wire::Text(text) => text.into(),
+            Wire::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[derive(Serialize, Deserialize)]
+        struct Holder(#[serde(with = "super")] PathBuf);
+
+        #[test]
+        fn any_path_survives_the_wire() {
+            for bytes in [&b"/a b"[..], b"/\xff\n/x"] {
+                let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
+                let json = serde_json::to_string(&Holder(path.clone())).unwrap();
+                assert_eq!(serde_json::from_str::<Holder>(&json).unwrap().0, path);
+            }
+        }
+    }
 }

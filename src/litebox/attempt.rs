@@ -13,7 +13,7 @@ use crate::db::{BoxRow, BoxState, Settled};
 use crate::disk::{ext4, qcow2};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
-use crate::layout;
+use crate::layout::{self, BoxLayout};
 use crate::litebox::core::Core;
 use crate::litebox::end;
 use crate::litebox::live::LiveBox;
@@ -213,7 +213,8 @@ impl Attempt<'_> {
             engine_program: pieces::find_qemu()?,
             kernel: self.core.finder.find(Piece::Kernel)?,
             guest_disk: self.core.finder.find(Piece::GuestDisk)?,
-            image_disk: image.disk.clone(),
+            // Short and plain whatever the home is called: the engine's options can carry only UTF-8.
+            image_disk: BoxLayout::from_here(&image.disk),
             box_disk: file_name(&paths.box_disk()),
             cpus: spec.cpus(),
             memory_mib: spec.memory().0,

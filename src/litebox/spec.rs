@@ -112,7 +112,7 @@ impl BoxSpec {
 pub(crate) struct BoxImage {
     /// Names the image disk.
     pub(crate) manifest_digest: String,
-    /// Path of the image disk.
+    /// Path of the image disk, relative to the home.
     pub(crate) disk: PathBuf,
     pub(crate) env: Vec<String>,
     pub(crate) user: String,

@@ -140,7 +140,7 @@ async fn prepare_image(
     stages: &mut Stages,
 ) -> BoxliteResult<BoxImage> {
     let recorded = BoxImage::of(row)?;
-    if let Some(image) = recorded.as_ref().filter(|image| image.disk.is_file()) {
+    if let Some(image) = recorded.as_ref().filter(|image| core.layout.home().join(&image.disk).is_file()) {
         return Ok(image.clone());
     }
     let began = Instant::now();
@@ -151,12 +151,16 @@ async fn prepare_image(
             let began = Instant::now();
             let disk = core.images.disk(&image, progress).await?;
             stages.add("image-disk", began.elapsed());
-            BoxImage::new(image.manifest_digest.to_string(), disk.path, Some(&image.config))
+            BoxImage::new(
+                image.manifest_digest.to_string(),
+                core.layout.relative(&disk.path),
+                Some(&image.config),
+            )
         }
         Rootfs::Directory(directory) => {
             let disk = core.images.ensure_rootfs_dir(&directory, progress).await?;
             stages.add("image-disk", began.elapsed());
-            BoxImage::new(disk.manifest_digest.to_string(), disk.path, None)
+            BoxImage::new(disk.manifest_digest.to_string(), core.layout.relative(&disk.path), None)
         }
     };
     // The box's own disk is an overlay over exactly one image: over another it would be garbage.

@@ -144,7 +144,12 @@ impl StartingShim {
         // The launcher forks the shim and ends at once. A host that ignores SIGCHLD or waits for any child makes this
         // ECHILD, which says the same.
         let _ = launcher.wait();
-        let owner = ours.and_then(descriptor::readable).map_err(|error| failed(&error))?;
+        let ours = ours.map_err(|error| match error.raw_os_error() {
+            // It was gone before it was told what to start.
+            Some(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN) => shim_vanished(&error.to_string()),
+            _ => failed(&error),
+        })?;
+        let owner = descriptor::readable(ours).map_err(|error| failed(&error))?;
         Ok(Self { owner: Owner(owner), process: None })
     }
 
