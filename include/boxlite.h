@@ -610,6 +610,20 @@ boxlite_code boxlite_runtime_options_set_runtime_dir(boxlite_runtime_options *op
                                                      boxlite_error **error);
 
 /**
+ * Bounds what an image may be: `max_layer_bytes`, the unpacked bytes of one layer (default 64 GiB), and `max_entries`,
+ * the entries of all its layers together (default 4,000,000). 0 keeps the default. An image beyond a bound is refused
+ * with BOXLITE_RESOURCE_EXHAUSTED, and nothing of its disk stays.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_image_limits(boxlite_runtime_options *options,
+                                                      uint64_t max_layer_bytes,
+                                                      uint64_t max_entries,
+                                                      boxlite_error **error);
+
+/**
  * Sends the runtime's log to a descriptor: one JSON object a line, from `level` (BOXLITE_LOG_...) up in severity. By
  * default there is no log; nothing is ever written to stderr.
  *

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use boxlite::images::ImageLimits;
 use boxlite::{BoxOptions, BoxStatus, BoxliteError, BoxliteRuntime, RootfsSpec};
 use boxlite_test_utils::home::{PerTestBoxHome, busybox_image, workspace};
 
@@ -187,6 +188,19 @@ async fn an_image_that_is_not_there_is_named() {
     let error = fails(&runtime, &home.path, refused).await;
     assert!(
         matches!(error, BoxliteError::Network(_)) && error.to_string().contains("127.0.0.1:1"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_image_beyond_the_limits_is_refused_by_name() {
+    // Its own image store: the shared one may hold the finished disk.
+    let home = PerTestBoxHome::isolated();
+    let limits = ImageLimits { max_layer_bytes: 4096, ..ImageLimits::default() };
+    let runtime = BoxliteRuntime::builder().home_dir(&home.path).image_limits(limits).build().unwrap();
+    let error = fails(&runtime, &home.path, options()).await;
+    assert!(
+        matches!(error, BoxliteError::ResourceExhausted(_)) && error.to_string().contains("4096"),
         "{error:?}"
     );
 }

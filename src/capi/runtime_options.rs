@@ -10,6 +10,7 @@ use super::argument::{Out, builder, bytes, free, refused, text};
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::images::ImageLimits;
 use crate::model::options::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
 use crate::runtime::{LogLevel, RuntimeBuilder};
 
@@ -34,6 +35,7 @@ pub struct boxlite_runtime_options {
     runtime_dir: Option<PathBuf>,
     log: Option<(LogLevel, OwnedFd)>,
     registries: Vec<ImageRegistry>,
+    image_limits: ImageLimits,
 }
 
 impl boxlite_runtime_options {
@@ -48,7 +50,7 @@ impl boxlite_runtime_options {
         if let Some((level, fd)) = &self.log {
             runtime = runtime.log_fd(*level, duplicate(fd.as_raw_fd())?);
         }
-        Ok(runtime.image_registries(self.registries.clone()))
+        Ok(runtime.image_registries(self.registries.clone()).image_limits(self.image_limits))
     }
 
     fn registry(&mut self, host: &str) -> BoxliteResult<&mut ImageRegistry> {
@@ -105,6 +107,7 @@ pub unsafe extern "C" fn boxlite_runtime_options_new(
             runtime_dir: None,
             log: None,
             registries: Vec::new(),
+            image_limits: ImageLimits::default(),
         });
         Ok(())
     })
@@ -163,6 +166,31 @@ unsafe fn directory(path: *const c_char, name: &'static str) -> BoxliteResult<Pa
         return Err(refused(name, "is empty", "name a directory"));
     }
     Ok(PathBuf::from(path))
+}
+
+/// Bounds what an image may be: `max_layer_bytes`, the unpacked bytes of one layer (default 64 GiB), and `max_entries`,
+/// the entries of all its layers together (default 4,000,000). 0 keeps the default. An image beyond a bound is refused
+/// with BOXLITE_RESOURCE_EXHAUSTED, and nothing of its disk stays.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_image_limits(
+    options: *mut boxlite_runtime_options,
+    max_layer_bytes: u64,
+    max_entries: u64,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        let defaults = ImageLimits::default();
+        let or = |value: u64, default: u64| if value == 0 { default } else { value };
+        options.image_limits.max_layer_bytes = or(max_layer_bytes, defaults.max_layer_bytes);
+        options.image_limits.max_entries = or(max_entries, defaults.max_entries);
+        Ok(())
+    })
 }
 
 /// Sends the runtime's log to a descriptor: one JSON object a line, from `level` (BOXLITE_LOG_...) up in severity. By

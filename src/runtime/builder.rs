@@ -27,6 +27,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct RuntimeBuilder {
     options: BoxliteOptions,
+    image_limits: ImageLimits,
     runtime_dir: Option<PathBuf>,
     log: Log,
 }
@@ -43,6 +44,13 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn image_registries(mut self, registries: Vec<ImageRegistry>) -> Self {
         self.options.image_registries = registries;
+        self
+    }
+
+    /// What an image may be at most; more is refused by name.
+    #[must_use]
+    pub fn image_limits(mut self, limits: ImageLimits) -> Self {
+        self.image_limits = limits;
         self
     }
 
@@ -67,8 +75,7 @@ impl RuntimeBuilder {
     pub fn build(self) -> BoxliteResult<BoxliteRuntime> {
         let layout = Layout::prepare(&self.options.home_dir)?;
         let database = Database::open(&layout.database())?;
-        let images =
-            ImageStore::open(layout.images(), self.options.image_registries, ImageLimits::default())?;
+        let images = ImageStore::open(layout.images(), self.options.image_registries, self.image_limits)?;
         let locks = Locks::open(layout.locks(), LOCK_PATIENCE)?;
         let executor = Executor::start()?;
         let core = Arc::new(Core::new(
