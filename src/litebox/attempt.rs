@@ -16,7 +16,7 @@ use crate::executor;
 use crate::layout::{self, BoxLayout};
 use crate::litebox::core::Core;
 use crate::litebox::end;
-use crate::litebox::live::LiveBox;
+use crate::litebox::live::{LiveBox, Recipe};
 use crate::litebox::spec::{BoxImage, BoxSpec};
 use crate::litebox::start::Stages;
 use crate::log::LogLevel;
@@ -69,7 +69,7 @@ impl Attempt<'_> {
             ));
         }
         let outcome = match self.boot(&image, &mut stages).await {
-            Ok(started) => self.settle_running(started, &image, stages).await,
+            Ok(started) => self.settle_running(started, image, stages).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &outcome {
@@ -128,7 +128,7 @@ impl Attempt<'_> {
     async fn settle_running(
         &self,
         started: Started,
-        image: &BoxImage,
+        image: BoxImage,
         stages: Stages,
     ) -> BoxliteResult<Arc<LiveBox>> {
         let outcome = Settled::Running {
@@ -140,15 +140,16 @@ impl Attempt<'_> {
             owner_start: self.core.owner.start_time,
         };
         self.core.tsc.note(started.tsc_khz);
-        let detached = BoxSpec::of(&self.row)?.options.detach;
+        let spec = BoxSpec::of(&self.row)?;
         let id = self.row.id.clone();
         self.core.query(move |database| database.settle(&id, &outcome)).await?;
         let live = Arc::new(LiveBox::started(
             self.row.id.clone(),
             started.process,
-            (!detached).then_some(started.owner),
+            (!spec.options.detach).then_some(started.owner),
             &self.core.layout.of_box(&self.row.id),
             stages.0,
+            Recipe { spec, image },
         ));
         let steps: serde_json::Map<String, serde_json::Value> = live
             .stages()

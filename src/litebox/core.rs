@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::db::Database;
+use crate::db::{BoxRow, Database};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor::{self, Executor};
 use crate::images::ImageStore;
@@ -165,6 +165,12 @@ impl Core {
     ) -> BoxliteResult<T> {
         let database = self.database.clone();
         executor::blocking(move || query(&database)).await
+    }
+
+    /// The row of the box, if there is one.
+    pub(crate) async fn row(&self, id: &BoxID) -> BoxliteResult<Option<BoxRow>> {
+        let id = id.clone();
+        self.query(move |database| database.get(&id)).await
     }
 
     /// Runs `work` on this runtime's threads; it stops when the caller leaves.

@@ -21,15 +21,14 @@ const REAP_TIME: Duration = Duration::from_secs(5);
 
 /// Records the box's end when its shim ends, whoever caused it. One task, no thread.
 pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
+    let handle = core.executor.handle().clone();
     let (core, live) = (Arc::downgrade(core), live.clone());
-    let Some(strong) = core.upgrade() else { return };
-    strong.executor.handle().spawn(async move {
+    handle.spawn(async move {
         live.process().ended().await;
         let Some(core) = core.upgrade() else { return };
         // A stop or remove that holds the lock settles the row itself; afterwards there is nothing left to do.
         let Ok(_lock) = core.locks.acquire(live.id().as_str(), "record the end").await else { return };
-        let id = live.id().clone();
-        match core.query(move |database| database.get(&id)).await {
+        match core.row(live.id()).await {
             Ok(Some(row)) if row.pid == Some(live.process().pid()) && row.state.is_active() => {
                 // What can't be written now is settled at the next use of the box.
                 let _ = settle_dead(&core, &row).await;

@@ -15,8 +15,8 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
 use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
 use crate::litebox::core::Core;
-use crate::litebox::execution::Execution;
-use crate::litebox::live::LiveBox;
+use crate::litebox::execution::{Execution, KillOnDrop};
+use crate::litebox::live::{LiveBox, Recipe};
 use crate::litebox::spec::{BoxImage, BoxSpec, merge_env};
 use crate::litebox::{LiteBox, start};
 use crate::model::id::mint_text;
@@ -65,12 +65,10 @@ pub(super) async fn begin_with(
     progress: &ProgressSink,
 ) -> BoxliteResult<(Execution, Opened)> {
     check(&command)?;
-    let (core, id) = (&sandbox.core, &sandbox.id);
+    let core = &sandbox.core;
     let live = reach(sandbox, progress).await?;
-    let wanted_id = id.clone();
-    let row = core.query(move |database| database.get(&wanted_id)).await?.ok_or_else(|| start::gone(id))?;
-    let (spec, image) = (BoxSpec::of(&row)?, BoxImage::of(&row)?.unwrap_or_default());
-    let request = request(&mint_text(ID_LENGTH), &command, &spec, &image, wanted);
+    let Recipe { spec, image } = live.recipe()?;
+    let request = request(&mint_text(ID_LENGTH), &command, spec, image, wanted);
     check_length(&command, &request)?;
 
     // Once the call is on its way only its answer tells what to kill: so a task of its own waits for it.
@@ -80,9 +78,9 @@ pub(super) async fn begin_with(
         // Nobody claims it: it comes back, is dropped, and so killed.
         let _ = claim.send(launch(&launching, live, request, wanted, &command).await);
     });
-    let (unclaimed, opened) =
+    let (started, opened) =
         claimed.await.map_err(|_| BoxliteError::Stopped("the runtime was shut down".into()))??;
-    unclaimed.claim().map(|execution| (execution, opened))
+    Ok((started.release(), opened))
 }
 
 /// The running box with its agent at the other end. One that is just going down is waited for, and started again.
@@ -106,7 +104,7 @@ async fn launch(
     request: ExecRequest,
     wanted: Wanted,
     command: &BoxCommand,
-) -> BoxliteResult<(Unclaimed, Opened)> {
+) -> BoxliteResult<(KillOnDrop, Opened)> {
     let asked = &request;
     let call = live
         .portal()
@@ -120,29 +118,8 @@ async fn launch(
     if let Some(failure) = answer?.failure.into_option() {
         return Err(did_not_start(command, &failure));
     }
-    let execution = Execution::new(core, live, request.id, request.tty);
-    let unclaimed = Unclaimed { core: core.clone(), execution: Some(execution) };
-    Ok((unclaimed, Opened { stdin: stdin?, stdout: stdout?, stderr: stderr? }))
-}
-
-/// A started command that its caller has not got yet: killed at drop.
-struct Unclaimed {
-    core: Arc<Core>,
-    execution: Option<Execution>,
-}
-
-impl Unclaimed {
-    fn claim(mut self) -> BoxliteResult<Execution> {
-        self.execution.take().ok_or_else(|| BoxliteError::Internal("a command was claimed twice".into()))
-    }
-}
-
-impl Drop for Unclaimed {
-    fn drop(&mut self) {
-        if let Some(execution) = self.execution.take() {
-            self.core.executor.handle().spawn(async move { execution.kill().await });
-        }
-    }
+    let started = KillOnDrop::new(Execution::new(core, live, request.id, request.tty));
+    Ok((started, Opened { stdin: stdin?, stdout: stdout?, stderr: stderr? }))
 }
 
 async fn open(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use boxlite_proto::agent::{
-    KillRequest, ResizeTtyRequest, SignalRequest, StreamCount, WaitRequest, WaitResponse,
+    Empty, KillRequest, ResizeTtyRequest, SignalRequest, StreamCount, WaitRequest, WaitResponse,
 };
 use boxlite_proto::agent_ttrpc::AgentClient;
 use boxlite_proto::stream::Which;
@@ -165,50 +165,38 @@ impl Execution {
 
     /// Kills all of the execution's processes, also those in sessions of their own.
     pub async fn kill(&self) -> BoxliteResult<()> {
-        let shared = self.shared.clone();
-        self.shared
-            .core
-            .run(async move {
-                let request = KillRequest { id: shared.id.clone(), ..KillRequest::default() };
-                let call = |agent: AgentClient| async move { agent.kill(portal::prompt(), &request).await };
-                shared.live.portal().call("kill", call).await
-            })
-            .await
-            .map(|_| ())
+        let request = KillRequest { id: self.shared.id.clone(), ..KillRequest::default() };
+        self.ask("kill", |agent| async move { agent.kill(portal::prompt(), &request).await }).await
     }
 
     /// Sends a signal to the process itself.
     pub async fn signal(&self, signal: i32) -> BoxliteResult<()> {
-        let shared = self.shared.clone();
-        self.shared
-            .core
-            .run(async move {
-                let request = SignalRequest { id: shared.id.clone(), signal, ..SignalRequest::default() };
-                let call = |agent: AgentClient| async move { agent.signal(portal::prompt(), &request).await };
-                shared.live.portal().call("signal", call).await
-            })
-            .await
-            .map(|_| ())
+        let request = SignalRequest { id: self.shared.id.clone(), signal, ..SignalRequest::default() };
+        self.ask("signal", |agent| async move { agent.signal(portal::prompt(), &request).await }).await
     }
 
     /// Gives the terminal a new size; in force when this returns.
     pub async fn resize_tty(&self, rows: u16, cols: u16) -> BoxliteResult<()> {
-        let shared = self.shared.clone();
-        self.shared
-            .core
-            .run(async move {
-                let request = ResizeTtyRequest {
-                    id: shared.id.clone(),
-                    rows: rows.into(),
-                    cols: cols.into(),
-                    ..ResizeTtyRequest::default()
-                };
-                let call =
-                    |agent: AgentClient| async move { agent.resize_tty(portal::prompt(), &request).await };
-                shared.live.portal().call("resize", call).await
-            })
-            .await
-            .map(|_| ())
+        let request = ResizeTtyRequest {
+            id: self.shared.id.clone(),
+            rows: rows.into(),
+            cols: cols.into(),
+            ..ResizeTtyRequest::default()
+        };
+        self.ask("resize", |agent| async move { agent.resize_tty(portal::prompt(), &request).await }).await
+    }
+
+    /// One call to the agent, on the runtime's threads.
+    async fn ask<F>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(AgentClient) -> F + Send + 'static,
+    ) -> BoxliteResult<()>
+    where
+        F: Future<Output = ttrpc::Result<Empty>> + Send + 'static,
+    {
+        let live = self.shared.live.clone();
+        self.shared.core.run(async move { live.portal().call(name, call).await }).await.map(|_| ())
     }
 
     pub(super) async fn ended(&self) -> BoxliteResult<Ended> {
@@ -243,6 +231,33 @@ impl Execution {
 /// Stands in for a half that was taken.
 fn closed<T>() -> oneshot::Receiver<T> {
     oneshot::channel().1
+}
+
+/// An execution that is killed at drop, unless it was released before.
+pub(super) struct KillOnDrop {
+    execution: Execution,
+    armed: bool,
+}
+
+impl KillOnDrop {
+    pub(super) fn new(execution: Execution) -> Self {
+        Self { execution, armed: true }
+    }
+
+    /// The execution, which from now on lives as long as it likes.
+    pub(super) fn release(mut self) -> Execution {
+        self.armed = false;
+        self.execution.clone()
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            let execution = self.execution.clone();
+            self.execution.shared.core.executor.handle().spawn(async move { execution.kill().await });
+        }
+    }
 }
 
 impl From<WaitResponse> for Ended {

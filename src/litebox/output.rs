@@ -1,9 +1,7 @@
 //! Runs a command to its end and collects what it wrote: the work behind `boxlite_exec`.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boxlite_proto::agent::StreamCount;
 use boxlite_proto::stream::Which;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -12,9 +10,8 @@ use tokio::sync::watch;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
 use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
-use crate::litebox::core::Core;
 use crate::litebox::exec::{self, Wanted};
-use crate::litebox::execution::{ExecExit, Execution};
+use crate::litebox::execution::{Ended, ExecExit, Execution, KillOnDrop};
 use crate::litebox::{LiteBox, streams};
 
 const CHUNK: usize = 256 * 1024;
@@ -64,6 +61,19 @@ pub struct RunOutput {
     pub output_still_open: bool,
 }
 
+impl RunOutput {
+    fn new(ended: &Ended, stdout: Collector, stderr: Collector, output_still_open: bool) -> Self {
+        Self {
+            exit: ended.exit,
+            stdout_total: stdout.total,
+            stderr_total: stderr.total,
+            stdout: stdout.kept,
+            stderr: stderr.kept,
+            output_still_open,
+        }
+    }
+}
+
 /// Why a run failed, with what it had done by then.
 #[derive(Clone, Debug)]
 pub struct RunFailure {
@@ -104,35 +114,32 @@ pub(super) async fn run(
         begun = exec::begin_with(sandbox, command, wanted, progress) => begun?,
         error = cut(&mut control) => return Err(error.into()),
     };
-    let kill = KillUnlessEnded { core: sandbox.core.clone(), execution: Some(execution.clone()) };
+    let kill = KillOnDrop::new(execution.clone());
     let mut stdout = Collector::new(opened.stdout, options.max_output);
     let mut stderr = Collector::new(opened.stderr, options.max_output);
     let mut feed = std::pin::pin!(feed(opened.stdin, &options.input));
     let cut_off = tokio::select! {
         ended = collect(&execution, &mut stdout, &mut stderr, feed.as_mut(), options.drain) => {
-            kill.ended();
-            let (exit, still_open) = ended?;
-            return finish(&execution, exit, stdout, stderr, still_open, wanted).await.map_err(RunFailure::from);
+            kill.release();
+            let (ended, still_open) = ended?;
+            if !still_open {
+                check_complete(&execution, &ended, &stdout, &stderr, wanted).await?;
+            }
+            return Ok(RunOutput::new(&ended, stdout, stderr, still_open));
         }
         error = cut(&mut control) => error,
     };
     // Everything of the execution is killed; what the pipes hold by then is collected.
     // A machine that stands still must not hold up a caller whose time is over: then the kill goes on by itself.
-    match tokio::time::timeout(KILL_TIME, execution.kill()).await {
-        Ok(_) => kill.ended(),
-        Err(_) => drop(kill),
+    if tokio::time::timeout(KILL_TIME, execution.kill()).await.is_ok() {
+        kill.release();
+    } else {
+        drop(kill);
     }
     let never = std::pin::pin!(std::future::pending());
     let end = collect(&execution, &mut stdout, &mut stderr, never, options.drain);
     let partial = match tokio::time::timeout(KILL_TIME, end).await {
-        Ok(Ok((ended, still_open))) => Some(RunOutput {
-            exit: ended.exit,
-            stdout_total: stdout.total,
-            stderr_total: stderr.total,
-            stdout: stdout.kept,
-            stderr: stderr.kept,
-            output_still_open: still_open,
-        }),
+        Ok(Ok((ended, still_open))) => Some(RunOutput::new(&ended, stdout, stderr, still_open)),
         _ => None,
     };
     Err(RunFailure { error: cut_off, partial })
@@ -163,26 +170,6 @@ async fn cut(control: &mut RunControl) -> BoxliteError {
     }
 }
 
-/// Kills the command when its run is dropped before its end.
-struct KillUnlessEnded {
-    core: Arc<Core>,
-    execution: Option<Execution>,
-}
-
-impl KillUnlessEnded {
-    fn ended(mut self) {
-        self.execution = None;
-    }
-}
-
-impl Drop for KillUnlessEnded {
-    fn drop(&mut self) {
-        if let Some(execution) = self.execution.take() {
-            self.core.executor.handle().spawn(async move { execution.kill().await });
-        }
-    }
-}
-
 async fn feed(stdin: Option<UnixStream>, input: &[u8]) {
     if let Some(mut stdin) = stdin {
         // A command that doesn't read all of its input is no error: `head` doesn't.
@@ -199,22 +186,17 @@ async fn collect(
     execution: &Execution,
     stdout: &mut Collector,
     stderr: &mut Collector,
-    feed: std::pin::Pin<&mut (impl Future<Output = ()> + Send)>,
+    mut feed: std::pin::Pin<&mut (impl Future<Output = ()> + Send)>,
     drain: Duration,
-) -> BoxliteResult<(super::execution::Ended, bool)> {
-    let mut both = std::pin::pin!(async { tokio::join!(stdout.read_all(), stderr.read_all()) });
+) -> BoxliteResult<(Ended, bool)> {
+    let mut reading = std::pin::pin!(async { tokio::join!(stdout.read_all(), stderr.read_all()) });
     let mut complete = false;
-    let reading = async {
-        both.as_mut().await;
-    };
-    let mut reading = std::pin::pin!(reading);
-    let mut feed = feed;
     let ended = {
         let mut waiting = std::pin::pin!(execution.ended());
         loop {
             tokio::select! {
                 ended = &mut waiting => break ended?,
-                () = &mut reading, if !complete => complete = true,
+                _ = &mut reading, if !complete => complete = true,
                 () = &mut feed => {}
             }
         }
@@ -225,37 +207,24 @@ async fn collect(
     Ok((ended, !complete))
 }
 
-async fn finish(
+/// Compares what was received with what the process wrote.
+async fn check_complete(
     execution: &Execution,
-    ended: super::execution::Ended,
-    stdout: Collector,
-    stderr: Collector,
-    still_open: bool,
+    ended: &Ended,
+    stdout: &Collector,
+    stderr: &Collector,
     wanted: Wanted,
-) -> BoxliteResult<RunOutput> {
-    if !still_open {
-        for (which, collector, count, asked) in [
-            (Which::Stdout, &stdout, &ended.stdout, wanted.stdout),
-            (Which::Stderr, &stderr, &ended.stderr, wanted.stderr),
-        ] {
-            if asked && !is_complete(count, collector.total) {
-                // The counts at the process's end may be older than the stream's: ask again.
-                streams::check_complete(execution.source(which), collector.total).await?;
-            }
+) -> BoxliteResult<()> {
+    for (which, collector, count, asked) in [
+        (Which::Stdout, stdout, &ended.stdout, wanted.stdout),
+        (Which::Stderr, stderr, &ended.stderr, wanted.stderr),
+    ] {
+        if asked && !streams::is_complete(count, collector.total) {
+            // The counts at the process's end may be older than the stream's: ask again.
+            streams::check_complete(execution.source(which), collector.total).await?;
         }
     }
-    Ok(RunOutput {
-        exit: ended.exit,
-        stdout_total: stdout.total,
-        stderr_total: stderr.total,
-        stdout: stdout.kept,
-        stderr: stderr.kept,
-        output_still_open: still_open,
-    })
-}
-
-fn is_complete(count: &StreamCount, received: u64) -> bool {
-    count.closed && count.first + received == count.total
+    Ok(())
 }
 
 /// Keeps the head of a stream and counts the rest.

@@ -84,19 +84,21 @@ async fn start_locked(
 }
 
 async fn fetch(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<BoxRow> {
-    let wanted = id.clone();
-    core.query(move |database| database.get(&wanted)).await?.ok_or_else(|| gone(id))
+    core.row(id).await?.ok_or_else(|| gone(id))
 }
 
 pub(crate) fn gone(id: &BoxID) -> BoxliteError {
     BoxliteError::NotFound(Detail::new(format!("box {id} not found: it was removed")).subject(id.as_str()))
 }
 
-/// Takes up a box that runs but that this runtime doesn't know yet. Call it with the box's lock held.
+/// The box if it runs: as this runtime knows it, or taken up now. Call it with the box's lock held.
 pub(crate) fn adopt(core: &Arc<Core>, row: &BoxRow) -> BoxliteResult<Option<Arc<LiveBox>>> {
+    if let Some(known) = core.live(&row.id) {
+        return Ok(Some(known));
+    }
     let Some(pid) = row.pid else { return Ok(None) };
     let layout = core.layout.of_box(&row.id);
-    let Some(live) = LiveBox::adopted(row.id.clone(), pid, row.pid_start, &layout)? else { return Ok(None) };
+    let Some(live) = LiveBox::adopted(row, pid, &layout)? else { return Ok(None) };
     let live = Arc::new(live);
     core.add_live(live.clone());
     end::watch(core, &live);

@@ -61,9 +61,7 @@ impl Patience {
 /// Stops the box; removes it when it is `auto_remove`.
 pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> BoxliteResult<()> {
     let _lock = core.locks.acquire(id.as_str(), "stop").await?;
-    let Some(row) = fetch(core, id).await? else {
-        return if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) };
-    };
+    let Some(row) = core.row(id).await? else { return removed_before(core, id) };
     let auto_remove = BoxSpec::of(&row).is_ok_and(|spec| spec.options.auto_remove);
     bring_down(core, &row, patience, BoxState::Stopping).await?;
     core.log.write(LogLevel::Info, "box stopped", id.as_str(), json!({}));
@@ -77,27 +75,21 @@ pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> Bo
 /// Removes the box: its row and its whole directory. An active one only with `force`.
 pub(crate) async fn remove(core: &Arc<Core>, id: &BoxID, force: bool) -> BoxliteResult<()> {
     let _lock = core.locks.acquire(id.as_str(), "remove").await?;
-    let Some(row) = fetch(core, id).await? else {
-        return if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) };
-    };
-    if row.state.is_active() {
-        let alive = core.live(id).is_some() || start::adopt(core, &row)?.is_some();
-        if alive && !force {
-            return Err(BoxliteError::InvalidState(
-                Detail::new(format!("cannot remove box {id}: it is active; stop it first or use force=true"))
-                    .subject(id.as_str())
-                    .hint("stop the box first, or remove it with force"),
-            ));
-        }
+    let Some(row) = core.row(id).await? else { return removed_before(core, id) };
+    if row.state.is_active() && !force && start::adopt(core, &row)?.is_some() {
+        return Err(BoxliteError::InvalidState(
+            Detail::new(format!("cannot remove box {id}: it is active; stop it first or use force=true"))
+                .subject(id.as_str())
+                .hint("stop the box first, or remove it with force"),
+        ));
     }
     bring_down(core, &row, Patience::REMOVE, BoxState::Removing).await?;
-    delete(core, id).await?;
-    Ok(())
+    delete(core, id).await
 }
 
-async fn fetch(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<Option<BoxRow>> {
-    let wanted = id.clone();
-    core.query(move |database| database.get(&wanted)).await
+/// A box without a row: fine when a stop of this runtime removed it.
+fn removed_before(core: &Core, id: &BoxID) -> BoxliteResult<()> {
+    if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) }
 }
 
 /// Ends the box's VM, if there is one, and settles the row as stopped (unless it is being removed). Call it with the
@@ -115,11 +107,7 @@ pub(crate) async fn bring_down(
         return Ok(());
     }
     mark(core, &row.id, &[BoxState::Starting, BoxState::Running, BoxState::Stopping], act).await;
-    let live = match core.live(&row.id) {
-        Some(live) => Some(live),
-        None => start::adopt(core, row)?,
-    };
-    if let Some(live) = live {
+    if let Some(live) = start::adopt(core, row)? {
         end_vm(&live, patience).await;
     }
     core.drop_live(&row.id);

@@ -189,6 +189,11 @@ impl Output {
     }
 }
 
+/// Whether a reader that was given `received` bytes has had all there ever was.
+pub(super) fn is_complete(count: &StreamCount, received: u64) -> bool {
+    count.closed && count.first + received == count.total
+}
+
 /// Compares what was received with what the process wrote.
 pub(super) async fn check_complete(source: Source, received: u64) -> BoxliteResult<()> {
     let asked = async {
@@ -210,7 +215,7 @@ pub(super) async fn check_complete(source: Source, received: u64) -> BoxliteResu
             _ => StreamCount::default(),
         },
     };
-    if count.closed && count.first + received == count.total {
+    if is_complete(&count, received) {
         return Ok(());
     }
     Err(BoxliteError::Execution(

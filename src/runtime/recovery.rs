@@ -61,10 +61,7 @@ async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {
     }
     // A box whose lock somebody holds is in good hands.
     let Some(_lock) = core.locks.try_acquire(row.id.as_str(), "recover")? else { return Ok(()) };
-    let id = row.id.clone();
-    let Some(row) = core.query(move |database| database.get(&id)).await? else {
-        return Ok(());
-    };
+    let Some(row) = core.row(&row.id).await? else { return Ok(()) };
     // Until the lock was had, it may have been somebody else's who is alive: only this row counts.
     let doomed = is_doomed(&row);
     let alive = is_alive(row.pid, row.pid_start);
@@ -106,7 +103,7 @@ pub(super) async fn refresh(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<Opti
         let (settling, id) = (core.clone(), row.id.clone());
         // The lock is held until it is settled, also when the caller leaves.
         core.run_to_the_end(async move {
-            let settled = match settling.query(move |database| database.get(&id)).await? {
+            let settled = match settling.row(&id).await? {
                 Some(now) if is_left_behind(&now) => end::settle_dead(&settling, &now).await,
                 _ => Ok(()),
             };
@@ -115,8 +112,7 @@ pub(super) async fn refresh(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<Opti
         })
         .await?;
     }
-    let id = row.id;
-    core.query(move |database| database.get(&id)).await
+    core.row(&row.id).await
 }
 
 fn is_left_behind(row: &BoxRow) -> bool {
