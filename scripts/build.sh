@@ -15,6 +15,9 @@ env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS cargo build --release --locked -p bo
     --config "target.$triple.rustflags=[\"-Ctarget-feature=+crt-static\"]"
 
 install_file "$target/release/boxlite-shim" "$libexec/boxlite-shim" 0755
+# libkrun's guests get the agent from memory; without the tables of lines, which only the build's own copy needs.
+strip --strip-all -o "$target/boxlite-guest.stripped" "$target/$triple/release/boxlite-guest"
+install_file "$target/boxlite-guest.stripped" "$libexec/boxlite-guest" 0755
 "$root/scripts/make-guest-disk.sh" "$target/$triple/release/boxlite-guest" "$libexec/guest.erofs"
 if [ "$(uname -m)" = x86_64 ]; then
     "$libexec/boxlite-shim" make-kernel "$library" "$libexec/kernel.elf" >/dev/null

@@ -2,6 +2,7 @@
 # Puts libkrunfw (the guest's Linux kernel, as a library) into runtime/libexec/boxlite: the system's own when it is
 # installed, else the one from Debian's package, unpacked there and not installed. Uses no network when it is there.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+source "$root/scripts/debian-package.sh"
 shopt -s nullglob
 
 package=libkrunfw5
@@ -23,36 +24,13 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/boxlite-libkrunfw.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
 cd "$work"
 
-# apt with one source, Debian's suite $1, and with its lists and cache in $work: works for any user, installs nothing,
-# and leaves the machine's own apt state alone.
-private_apt() {
-    local suite=$1 options='' keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-    shift
-    if [ -f "$keyring" ]; then options="[signed-by=$keyring] "; fi
-    mkdir -p lists/partial cache/archives/partial
-    echo "deb $options$uri $suite main" >boxlite.list
-    apt-get -q -o Dir::Etc::sourcelist="$work/boxlite.list" -o Dir::Etc::sourceparts=/dev/null \
-        -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" \
-        -o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none "$@"
-}
-
 # The machine's own sources first (newer Debian, derivatives), then Debian's later suites.
 download() {
     if apt-get -q -o APT::Sandbox::User="$(id -un)" download "$package" >apt.log 2>&1; then
         say "$package comes from this machine's apt sources"
         return 0
     fi
-    local suite uri
-    uri=$(debian_uri)
-    if [ -z "$uri" ]; then return 1; fi
-    for suite in forky sid; do
-        rm -rf lists cache
-        if private_apt "$suite" update >>apt.log 2>&1 && private_apt "$suite" download "$package" >>apt.log 2>&1; then
-            say "$package comes from Debian $suite (only this package, unpacked in runtime/)"
-            return 0
-        fi
-    done
-    return 1
+    download_from_suites "$package" forky sid
 }
 
 if ! download; then

@@ -6,7 +6,7 @@ cd "$root"
 cargo fmt --version >/dev/null 2>&1 || die "rustfmt is missing: rustup component add rustfmt"
 cargo clippy --version >/dev/null 2>&1 || die "clippy is missing: rustup component add clippy"
 
-for script in scripts/*.sh .ci/run; do
+for script in scripts/*.sh lab/*.sh bindings/*/*.sh .ci/run; do
     bash -n "$script"
 done
 cargo fmt --all --check

@@ -9,6 +9,7 @@ cc:gcc:links the library and the examples
 c++:g++:compiles the C++ tests
 make:make:drives the build
 cmake:cmake:runs the C tests
+pkg-config:pkgconf:builds programs on an installed tree in tests
 qemu-system-x86_64:qemu-system-x86:runs the virtual machines
 qemu-img:qemu-utils:checks box disks in tests
 mke2fs:e2fsprogs:makes the empty file system of a box
@@ -22,14 +23,24 @@ debootstrap:debootstrap:makes the Debian image of the tests
 setfattr:attr:extended attributes in tests
 setcap:libcap2-bin:file capabilities in tests
 zstd:zstd:zstd layers in tests
+strace:strace:shows in tests which files are flushed
 pgrep:procps:finds processes that a test left behind
 perl:perl-base:holds a lock in tests
+valgrind:valgrind:checks the use of memory in tests
+node:nodejs:runs the Node binding
+npm:npm:fetches what the Node binding is compiled with
 '
 
 # The static busybox is the content of the demo's image; the dynamic one cannot run without its libraries.
 busybox_is_static() {
     local path
     path=$(command -v busybox) && ! ldd "$path" >/dev/null 2>&1
+}
+
+# The Node binding takes libuv's header from Node's own installation where that has it.
+has_uv_header() {
+    local node
+    [ -f /usr/include/uv.h ] || { node=$(command -v node) && [ -f "$(dirname -- "$(realpath -- "$node")")/../include/node/uv.h" ]; }
 }
 
 missing=()
@@ -43,6 +54,10 @@ done <<<"$tools"
 if ! busybox_is_static; then
     missing+=("busybox, static (the demo's image)")
     packages+=(busybox-static)
+fi
+if ! has_uv_header; then
+    missing+=("uv.h (the Node binding)")
+    packages+=(libuv1-dev)
 fi
 command -v cargo >/dev/null || die "cargo is not on PATH: install Rust 1.89 or newer (rustup does), then start again"
 

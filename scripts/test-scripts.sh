@@ -90,6 +90,16 @@ same_busybox_same_image() {
 }
 check "the same busybox gives the same image, and umoci unpacks it" same_busybox_same_image
 
+hung_lab_is_tried_again() {
+    echo 'echo the job ran; exit 7' >job
+    local status=0
+    LAB_HANG=1 LAB_SILENCE=20 LAB_SECONDS=120 LAB_IMAGES=busybox "$root/lab/run.sh" job >said 2>&1 || status=$?
+    grep 'hangs, and was killed; it is tried once more' said
+    grep '^the job ran' said
+    [ "$status" -eq 7 ]
+}
+check "a lab that hangs is killed and tried once more, and a job's status is the lab's" hung_lab_is_tried_again
+
 # Everything there is but apt and one tool.
 cp -rs /usr/bin bin
 rm -f bin/apt-get bin/umoci

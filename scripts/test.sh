@@ -28,7 +28,7 @@ finish() {
 c_tests() {
     cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DBOXLITE_BUILD=OFF >build.log 2>&1 || { cat build.log; return 1; }
     rm -f build.log
-    cmake --build build -j 2 && ctest --test-dir build --output-on-failure --no-tests=error
+    cmake --build build -j 2 && ctest --test-dir build -LE memcheck --output-on-failure --no-tests=error
 }
 
 # Boxes of this checkout that a test left running: their shims and QEMUs carry its paths.
@@ -42,9 +42,14 @@ phase "set-up" scripts/setup.sh || finish
 phase "build" scripts/build.sh || finish
 phase "test image: busybox" scripts/make-busybox-image.sh || finish
 phase "test image: Debian" scripts/make-debian-image.sh || finish
+phase "test image: hostile init" scripts/make-hostile-init.sh || finish
 phase "lint" scripts/lint.sh || true
 phase "scripts" scripts/test-scripts.sh || true
 phase "cargo test" cargo test --release --locked --workspace --no-fail-fast || true
 phase "ctest" c_tests || true
+phase "node" scripts/test-node.sh || true
+phase "lab: boxes on libkrun" lab/smoke.sh || true
+phase "chaos, 60 kills" env KILLS=60 SUMMARY="$target/chaos.json" scripts/chaos.sh || true
+phase "memcheck" scripts/memcheck.sh || true
 phase "leftovers" leftovers || true
 finish
