@@ -73,7 +73,7 @@ fn feed(mut stdin: ExecStdin) {
             }
         }
         // Nor does one that has ended.
-        let _ = runtime.block_on(stdin.close());
+        stdin.close();
     });
 }
 

@@ -1,0 +1,3 @@
+export * from './index.js';
+import * as boxlite from './index.js';
+export default boxlite;

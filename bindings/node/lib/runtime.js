@@ -1,0 +1,94 @@
+'use strict';
+// The runtime: one home directory with its boxes and images.
+
+const native = require('./native.js');
+const { call } = require('./call.js');
+const { Box, told } = require('./box.js');
+const { known, choice, ENGINES, TRANSPORTS, LEVELS, CACHES } = require('./options.js');
+
+const DEFAULT_GRACE = -2;
+
+function forAddon(options) {
+    const { engine, logLevel, registries, ...rest } = known('open', options);
+    return {
+        ...rest,
+        engine: choice('engine', ENGINES, engine),
+        logLevel: choice('logLevel', LEVELS, logLevel),
+        registries: registries?.map((registry) => ({
+            ...known('registry', registry),
+            transport: choice('transport', TRANSPORTS, registry.transport),
+        })),
+    };
+}
+
+class Runtime {
+    #handle;
+
+    constructor(handle) {
+        if (handle === undefined) throw new TypeError('a runtime is opened by `await Runtime.open()`');
+        this.#handle = handle;
+    }
+
+    static async open(options) {
+        return new Runtime(await native.runtimeOpen(forAddon(options)));
+    }
+
+    /** Repairs a home whose database is damaged; no runtime needs to open. */
+    static async repair(options) {
+        return native.runtimeRepair(forAddon(options));
+    }
+
+    /** Makes a box; it starts at its first use. */
+    async create(options) {
+        const { name, engine, diskCache, ...rest } = known('create', options);
+        const wanted = {
+            ...rest,
+            engine: choice('engine', ENGINES, engine),
+            diskCache: choice('diskCache', CACHES, diskCache),
+        };
+        const made = await call(options, (one) => native.create(this.#handle, wanted, name, one));
+        return new Box(made, !rest.detach);
+    }
+
+    /** Finds a box by its id, a unique beginning of its id, or its name. */
+    async get(idOrName, options) {
+        return new Box(await call(known('call', options), (one) => native.get(this.#handle, idOrName, one)), false);
+    }
+
+    /** The boxes of the home, newest first; those with all of `labels`, where null stands for any value. */
+    async list(options) {
+        const { labels } = known('list', options);
+        return (await call(options, (one) => native.list(this.#handle, { labels }, one))).map(told);
+    }
+
+    async remove(idOrName, options) {
+        const { force = false } = known('remove', options);
+        return call(options, (one) => native.remove(this.#handle, idOrName, force, one));
+    }
+
+    /** What this machine offers, and what is missing. */
+    async systemCheck(options) {
+        return call(known('call', options), (one) => native.runtimeSystemCheck(this.#handle, one));
+    }
+
+    /** Stops the boxes that this runtime started and that are not detached, within `grace` milliseconds. */
+    async shutdown(options) {
+        const { grace = DEFAULT_GRACE } = known('shutdown', options);
+        return call(options, (one) => native.runtimeShutdown(this.#handle, grace === Infinity ? -1 : grace, one));
+    }
+
+    /** Lets go of the runtime; when nothing else holds it, it ends in the background, and its boxes with it. */
+    close() {
+        native.close(this.#handle);
+    }
+
+    async [Symbol.asyncDispose]() {
+        try {
+            await this.shutdown();
+        } finally {
+            this.close();
+        }
+    }
+}
+
+module.exports = { Runtime };

@@ -1,0 +1,33 @@
+// What the types allow and what they refuse; compiled, not run.
+
+import boxliteDefault, { BoxliteError, ExitError, Runtime, type Box, type Child, type ExecResult } from 'boxlite';
+
+export async function uses(): Promise<void> {
+    await using runtime = await Runtime.open({ home: '/tmp/x', registries: [{ host: 'h:5000', transport: 'http' }] });
+    await using box: Box = await runtime.create({ image: 'alpine', labels: { a: 'b' }, autoRemove: true });
+    const text: ExecResult<string> = await box.exec('true');
+    const bytes: ExecResult<Buffer> = await box.exec('cat', ['x'], { encoding: 'buffer', input: new Uint8Array(3) });
+    const code: number | null = (await box.exec('false', { reject: false })).exitCode;
+    await using child: Child = await box.spawn('sh', [Buffer.from('-c')], { tty: { rows: 3 }, signal: AbortSignal.timeout(9) });
+    child.on('exit', (exitCode, signal) => exitCode ?? signal?.length);
+    for await (const line of child) line.toUpperCase();
+    child.stdin?.end();
+    child.web.stdout?.getReader();
+    await child.signal('SIGTERM');
+    for (const info of await runtime.list({ labels: { a: null } })) info.createdAt.getTime();
+    try {
+        await box.start({ onProgress: ({ stage }) => stage.length });
+    } catch (error) {
+        if (error instanceof BoxliteError) error.code.startsWith('BOXLITE_');
+        if (error instanceof ExitError) error.exitCode?.toFixed();
+    }
+    // @ts-expect-error: there is no such option
+    await box.exec('true', { colour: 'red' });
+    // @ts-expect-error: a word is a string or bytes
+    await box.exec('echo', [1]);
+    // @ts-expect-error: opened, not constructed
+    new Runtime();
+    // @ts-expect-error: bytes are no string
+    const wrong: string = (await box.exec('true', [], { encoding: 'buffer' })).stdout;
+    void [text, bytes, code, wrong, boxliteDefault.version];
+}
