@@ -5,6 +5,9 @@
 use std::fs::File;
 use std::sync::atomic::AtomicU64;
 
+use boxlite_archive::TarError;
+use boxlite_archive::tar::{Kind, TarReader};
+
 use super::assemble::assemble;
 use super::error::LayerError;
 use super::inodes::{Inodes, Skipped};
@@ -13,7 +16,6 @@ use super::path;
 use super::progress::{Meter, TICK_ENTRIES};
 use super::shadow::Shadow;
 use super::source::{Feed, LayerBytes};
-use super::tar::{Kind, TarReader};
 use super::tree::Tree;
 use super::{BuildLimits, BuildReport, Failure, LayerSource, ProgressFn};
 use crate::disk::erofs::{Attributes, BLOCK_U64, Writer};
@@ -191,7 +193,7 @@ fn verify(tar: LayerReader<'_, '_>, layer: &LayerSource) -> Result<(), LayerErro
         Some(expected) if expected != found => {
             Err(LayerError::DiffId { expected: hex(&expected), found: hex(&found) })
         }
-        None if !end_marked => Err(LayerError::ShortArchive("the blocks that mark its end are missing")),
+        None if !end_marked => Err(TarError::Short("the blocks that mark its end are missing").into()),
         _ => Ok(()),
     }
 }

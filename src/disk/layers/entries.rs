@@ -9,8 +9,8 @@ use super::journal::{Change, DirectoryId, Journal};
 use super::path::{self, Marker};
 use super::progress::TICK_BYTES;
 use super::shadow::Cover;
-use super::tar::{Entry, Kind, Piece};
 use crate::disk::erofs::{Attributes, ErofsError, FileType, Kept, MAX_SYMLINK_TARGET, Nid, Special, Xattrs};
+use boxlite_archive::tar::{Entry, Kind, Piece};
 
 impl Build<'_, '_> {
     /// Adds one entry at a clean path: its data to the disk, what it does to the tree to the journal.

@@ -5,8 +5,9 @@
 use std::io;
 use std::path::Path;
 
+use boxlite_archive::TarError;
+
 use super::LayerCompression;
-use super::tar::HeaderProblem;
 use crate::disk::erofs::ErofsError;
 use crate::errors::{BoxliteError, Detail};
 
@@ -25,10 +26,8 @@ pub(super) enum LayerError {
     Truncated { format: LayerCompression },
     #[error("the gzip data is followed by bytes that are no gzip member")]
     GarbageAfterGzip,
-    #[error("the tar archive ends too early: {0}")]
-    ShortArchive(&'static str),
-    #[error("the tar archive's end is followed by more data")]
-    GarbageAfterArchive,
+    #[error(transparent)]
+    Tar(#[from] TarError),
     #[error("its uncompressed data has the digest sha256:{found}, its diff id is sha256:{expected}")]
     DiffId { expected: String, found: String },
     #[error("it holds more than {limit} bytes")]
@@ -37,8 +36,6 @@ pub(super) enum LayerError {
     TooManyEntries { limit: u64 },
     #[error("the layers' paths, links and directories' attributes take more than {limit} bytes of memory")]
     TooMuchMetadata { limit: u64 },
-    #[error("tar header at byte {offset}: {problem}")]
-    Header { offset: u64, problem: HeaderProblem },
     #[error("entry `{}`: {problem}", shown(path))]
     Entry { path: Vec<u8>, problem: EntryProblem },
     #[error("the layer changed while it was being read")]

@@ -19,7 +19,6 @@ mod path;
 mod progress;
 mod shadow;
 mod source;
-mod tar;
 mod tree;
 
 use std::fmt;

@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Scope;
 
+use boxlite_archive::tar::Source;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};
 
 use super::error::LayerError;
-use super::tar::Source;
 use super::{LayerCompression, LayerSource};
 
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -138,6 +138,8 @@ impl LayerBytes<'_, '_> {
 }
 
 impl Source for LayerBytes<'_, '_> {
+    type Error = LayerError;
+
     fn take(&mut self, max: usize) -> Result<&[u8], LayerError> {
         while self.at == self.buffer.len() && !self.ended {
             self.next_buffer()?;

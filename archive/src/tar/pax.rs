@@ -4,7 +4,7 @@
 
 use super::header::HeaderProblem;
 use super::sparse::Extent;
-use crate::disk::erofs::Timestamp;
+use crate::Timestamp;
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
 const SPARSE: &[u8] = b"GNU.sparse.";

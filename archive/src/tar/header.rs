@@ -2,14 +2,14 @@
 //!
 //! Owns the fixed layout of ustar, GNU and V7 headers; extended headers are read elsewhere.
 
-use crate::disk::erofs::DeviceNumber;
+use crate::DeviceNumber;
 
 /// Size of a block.
 pub(super) const BLOCK: usize = 512;
 
 /// What is wrong with a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::disk::layers) enum HeaderProblem {
+pub enum HeaderProblem {
     #[error("the checksum is wrong")]
     Checksum,
     #[error("the field `{0}` is not a number in its range")]

@@ -1,4 +1,4 @@
-//! A streaming tar reader for layers: ustar, GNU and PAX, with byte-exact names, sparse maps and nothing trusted.
+//! A streaming tar reader: ustar, GNU and PAX, with byte-exact names, sparse maps and nothing trusted.
 //!
 //! Owns the archive's syntax; never judges paths, never touches the file system, never holds a file's data.
 
@@ -6,9 +6,8 @@ mod header;
 mod pax;
 mod sparse;
 
-use super::error::LayerError;
-use crate::disk::erofs::{DeviceNumber, Timestamp};
-pub(super) use header::HeaderProblem;
+use crate::{DeviceNumber, TarError, Timestamp};
+pub use header::HeaderProblem;
 use header::{BLOCK, Header, TypeFlag};
 use pax::{PaxSparse, Records};
 use sparse::{Extent, SparseMap, Stretch};
@@ -17,28 +16,31 @@ use sparse::{Extent, SparseMap, Stretch};
 const MAX_EXTENSION: u64 = 1 << 20;
 
 /// Where the archive's bytes come from.
-pub(super) trait Source {
+pub trait Source {
+    /// What reading can fail with, what is wrong with the archive included.
+    type Error: From<TarError>;
+
     /// The next bytes, at most `max` of them; empty at the end only.
-    fn take(&mut self, max: usize) -> Result<&[u8], LayerError>;
+    fn take(&mut self, max: usize) -> Result<&[u8], Self::Error>;
 }
 
 /// One entry, its extensions applied.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     /// As it stands in the archive.
-    pub(super) path: Vec<u8>,
-    pub(super) kind: Kind,
+    pub path: Vec<u8>,
+    pub kind: Kind,
     /// Permission bits.
-    pub(super) mode: u16,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Timestamp,
+    pub mode: u16,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime: Timestamp,
     /// Full names and values.
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A regular file of so many bytes, holes included.
     File {
         size: u64,
@@ -57,7 +59,7 @@ pub(super) enum Kind {
 
 /// A part of a file's content.
 #[derive(Debug)]
-pub(super) enum Piece<'a> {
+pub enum Piece<'a> {
     Data(&'a [u8]),
     /// So many zeros.
     Hole(u64),
@@ -71,7 +73,7 @@ struct Extensions {
     link: Option<Vec<u8>>,
 }
 
-pub(super) struct TarReader<S> {
+pub struct TarReader<S> {
     source: S,
     /// Offset of the next byte in the archive.
     offset: u64,
@@ -86,7 +88,7 @@ pub(super) struct TarReader<S> {
 }
 
 impl<S: Source> TarReader<S> {
-    pub(super) fn new(source: S) -> Self {
+    pub fn new(source: S) -> Self {
         Self {
             source,
             offset: 0,
@@ -98,12 +100,12 @@ impl<S: Source> TarReader<S> {
         }
     }
 
-    pub(super) fn source(&self) -> &S {
+    pub fn source(&self) -> &S {
         &self.source
     }
 
     /// The next entry; None at the archive's end. What was not read of the last one is skipped.
-    pub(super) fn next_entry(&mut self) -> Result<Option<Entry>, LayerError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, S::Error> {
         self.skip_data()?;
         let mut extensions = Extensions::default();
         let mut extended = false;
@@ -111,12 +113,12 @@ impl<S: Source> TarReader<S> {
             let at = self.offset;
             let Some(block) = self.header_block()? else {
                 return if extended {
-                    Err(LayerError::ShortArchive("an extended header has no entry"))
+                    Err(TarError::Short("an extended header has no entry").into())
                 } else {
                     Ok(None)
                 };
             };
-            let problem = |problem| LayerError::Header { offset: at, problem };
+            let problem = |problem| S::Error::from(TarError::Header { offset: at, problem });
             let header = Header::parse(&block).map_err(problem)?;
             extended = header.flag != TypeFlag::PaxGlobal;
             match header.flag {
@@ -136,7 +138,7 @@ impl<S: Source> TarReader<S> {
     }
 
     /// The next part of the current file; None at its end.
-    pub(super) fn next_piece(&mut self) -> Result<Option<Piece<'_>>, LayerError> {
+    pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>, S::Error> {
         match self.map.next() {
             None => Ok(None),
             Some(Stretch::Hole(count)) => {
@@ -146,7 +148,7 @@ impl<S: Source> TarReader<S> {
             Some(Stretch::Data(count)) => {
                 let bytes = self.source.take(usize::try_from(count).unwrap_or(usize::MAX))?;
                 if bytes.is_empty() {
-                    return Err(LayerError::ShortArchive("in the data of an entry"));
+                    return Err(TarError::Short("in the data of an entry").into());
                 }
                 let read = bytes.len() as u64;
                 self.map.advance(read);
@@ -158,20 +160,20 @@ impl<S: Source> TarReader<S> {
     }
 
     /// Reads on to the source's end, where only zeros may be. True if the archive's end was marked.
-    pub(super) fn finish(mut self) -> Result<(S, bool), LayerError> {
+    pub fn finish(mut self) -> Result<(S, bool), S::Error> {
         loop {
             let bytes = self.source.take(usize::MAX)?;
             if bytes.is_empty() {
                 return Ok((self.source, self.end_marked));
             }
             if bytes.iter().any(|byte| *byte != 0) {
-                return Err(LayerError::GarbageAfterArchive);
+                return Err(TarError::GarbageAfterEnd.into());
             }
         }
     }
 
     /// The next header block; None at the archive's end, marked by two blocks of zeros or not at all.
-    fn header_block(&mut self) -> Result<Option<[u8; BLOCK]>, LayerError> {
+    fn header_block(&mut self) -> Result<Option<[u8; BLOCK]>, S::Error> {
         let mut block = [0; BLOCK];
         if !self.read_block(&mut block)? {
             return Ok(None);
@@ -180,19 +182,19 @@ impl<S: Source> TarReader<S> {
             return Ok(Some(block));
         }
         if self.read_block(&mut block)? && block != [0; BLOCK] {
-            return Err(LayerError::GarbageAfterArchive);
+            return Err(TarError::GarbageAfterEnd.into());
         }
         self.end_marked = true;
         Ok(None)
     }
 
     /// False if the source has ended before the block.
-    fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, LayerError> {
+    fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, S::Error> {
         let mut filled = 0;
         while filled < BLOCK {
             let bytes = self.source.take(BLOCK - filled)?;
             if bytes.is_empty() {
-                return if filled == 0 { Ok(false) } else { Err(LayerError::ShortArchive("in a header")) };
+                return if filled == 0 { Ok(false) } else { Err(TarError::Short("in a header").into()) };
             }
             block[filled..filled + bytes.len()].copy_from_slice(bytes);
             filled += bytes.len();
@@ -202,9 +204,9 @@ impl<S: Source> TarReader<S> {
     }
 
     /// The content of an extended header at `at`.
-    fn extension(&mut self, size: u64, at: u64) -> Result<Vec<u8>, LayerError> {
+    fn extension(&mut self, size: u64, at: u64) -> Result<Vec<u8>, S::Error> {
         if size > MAX_EXTENSION {
-            return Err(LayerError::Header { offset: at, problem: HeaderProblem::ExtensionTooLong });
+            return Err(TarError::Header { offset: at, problem: HeaderProblem::ExtensionTooLong }.into());
         }
         self.expect_data(size, SparseMap::plain(size));
         let mut bytes = Vec::with_capacity(size as usize);
@@ -223,13 +225,13 @@ impl<S: Source> TarReader<S> {
         self.map = map;
     }
 
-    fn skip_data(&mut self) -> Result<(), LayerError> {
+    fn skip_data(&mut self) -> Result<(), S::Error> {
         for part in [self.stored, self.padding] {
             let mut left = part;
             while left > 0 {
                 let bytes = self.source.take(usize::try_from(left).unwrap_or(usize::MAX))?;
                 if bytes.is_empty() {
-                    return Err(LayerError::ShortArchive("in the data of an entry"));
+                    return Err(TarError::Short("in the data of an entry").into());
                 }
                 left -= bytes.len() as u64;
                 self.offset += bytes.len() as u64;
@@ -245,7 +247,7 @@ impl<S: Source> TarReader<S> {
         block: &[u8; BLOCK],
         extensions: Extensions,
         at: u64,
-    ) -> Result<Entry, LayerError> {
+    ) -> Result<Entry, S::Error> {
         let records = extensions.records.over(&self.global);
         let path = records.path.or(extensions.name).unwrap_or(header.path);
         let target = records.link.or(extensions.link).unwrap_or(header.link);
@@ -275,7 +277,7 @@ impl<S: Source> TarReader<S> {
             TypeFlag::Fifo => Kind::Fifo,
             TypeFlag::Directory => Kind::Directory,
             TypeFlag::PaxLocal | TypeFlag::PaxGlobal | TypeFlag::GnuLongName | TypeFlag::GnuLongLink => {
-                return Err(LayerError::Bug("an extended header was taken for an entry"));
+                return Err(TarError::Bug("an extended header was taken for an entry").into());
             }
         };
         Ok(Entry {
@@ -290,15 +292,15 @@ impl<S: Source> TarReader<S> {
     }
 
     /// The old GNU format: the map begins in the header and goes on in blocks behind it.
-    fn expect_gnu_sparse(&mut self, block: &[u8; BLOCK], stored: u64, at: u64) -> Result<u64, LayerError> {
-        let problem = |problem| LayerError::Header { offset: at, problem };
+    fn expect_gnu_sparse(&mut self, block: &[u8; BLOCK], stored: u64, at: u64) -> Result<u64, S::Error> {
+        let problem = |problem| S::Error::from(TarError::Header { offset: at, problem });
         let (size, mut more) = sparse::gnu_header(block).map_err(problem)?;
         let mut extents = Vec::new();
         sparse::gnu_extents(&block[386..482], &mut extents).map_err(problem)?;
         while more {
             let mut block = [0; BLOCK];
             if !self.read_block(&mut block)? {
-                return Err(LayerError::ShortArchive("in a sparse file's map"));
+                return Err(TarError::Short("in a sparse file's map").into());
             }
             sparse::gnu_extents(&block[..504], &mut extents).map_err(problem)?;
             more = block[504] != 0;
@@ -309,8 +311,8 @@ impl<S: Source> TarReader<S> {
     }
 
     /// The PAX formats: the map stands in the records (0.0, 0.1) or before the data (1.0).
-    fn expect_pax_sparse(&mut self, sparse: PaxSparse, stored: u64, at: u64) -> Result<u64, LayerError> {
-        let problem = |problem| LayerError::Header { offset: at, problem };
+    fn expect_pax_sparse(&mut self, sparse: PaxSparse, stored: u64, at: u64) -> Result<u64, S::Error> {
+        let problem = |problem| S::Error::from(TarError::Header { offset: at, problem });
         let size = sparse.size.ok_or(problem(HeaderProblem::SparseMap))?;
         self.expect_data(stored, SparseMap::default());
         let extents = if sparse.map_in_data { self.sparse_map_in_data(at)? } else { sparse.extents };
@@ -320,16 +322,16 @@ impl<S: Source> TarReader<S> {
     }
 
     /// Decimal numbers, one a line: how many extents, then offset and length of each; padded to whole blocks.
-    fn sparse_map_in_data(&mut self, at: u64) -> Result<Vec<Extent>, LayerError> {
-        let broken = || LayerError::Header { offset: at, problem: HeaderProblem::SparseMap };
+    fn sparse_map_in_data(&mut self, at: u64) -> Result<Vec<Extent>, S::Error> {
+        let broken = || S::Error::from(TarError::Header { offset: at, problem: HeaderProblem::SparseMap });
         let mut numbers = sparse::Numbers::default();
         while !numbers.complete() {
             self.stored = self.stored.checked_sub(BLOCK as u64).ok_or_else(broken)?;
             let mut block = [0; BLOCK];
             if !self.read_block(&mut block)? {
-                return Err(LayerError::ShortArchive("in a sparse file's map"));
+                return Err(TarError::Short("in a sparse file's map").into());
             }
-            numbers.feed(&block).map_err(|problem| LayerError::Header { offset: at, problem })?;
+            numbers.feed(&block).map_err(|problem| TarError::Header { offset: at, problem })?;
         }
         Ok(numbers.into_extents())
     }

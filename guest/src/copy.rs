@@ -1,0 +1,101 @@
+//! The agent's program as a process of the box that copies: archives in and out, and a file's bytes.
+//!
+//! Owns the arguments (`boxlite_proto::copy`) and the two streams. It sees what every process of the box sees, and
+//! what it makes gets the owner that the agent names. Shares nothing with the running agent but the binary.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::ExitCode;
+
+use boxlite_archive::{CopyError, PackOptions, Place, UnpackOptions, pack, unpack};
+use boxlite_proto::copy;
+
+/// The program.
+pub(crate) fn main() -> ExitCode {
+    let arguments: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsString::into_vec).collect();
+    let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a reader nobody wants to know.
+            let _ = io::stderr().write_all(&error.encode());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&[u8]]) -> Result<(), CopyError> {
+    let has = |options: &[u8], option: char| options.contains(&(option as u8));
+    match *arguments {
+        [what, path, name, options] if what == copy::IN.as_bytes() => {
+            let include_parent = !has(options, copy::CONTENT);
+            let place = Place::Named { destination: path, source_name: name, include_parent };
+            take(place, options)
+        }
+        [what, path, options] if what == copy::IN_TAR.as_bytes() => take(Place::Directory(path), options),
+        [what, path, root, options] if what == copy::OUT.as_bytes() => {
+            let options = PackOptions {
+                follow_symlinks: has(options, copy::FOLLOW),
+                no_directories: has(options, copy::NO_DIRECTORIES),
+                names_only: has(options, copy::DRY_RUN),
+            };
+            pack(path, root, stream(io::stdout().as_fd())?, options).map(drop)
+        }
+        [what, path, limit] if what == copy::READ.as_bytes() => {
+            let limit = std::str::from_utf8(limit).ok().and_then(|limit| limit.parse().ok());
+            read(path, limit.unwrap_or(0))
+        }
+        _ => Err(CopyError::refused(b"", "is no copy: library and agent are of different builds")),
+    }
+}
+
+fn take(place: Place<'_>, options: &[u8]) -> Result<(), CopyError> {
+    let has = |option: char| options.contains(&(option as u8));
+    let options = UnpackOptions {
+        no_overwrite: has(copy::NO_OVERWRITE),
+        dry_run: has(copy::DRY_RUN),
+        owner: owner(),
+        keep_set_id: true,
+        through_links: true,
+    };
+    unpack(stream(io::stdin().as_fd())?, place, options).map(drop)
+}
+
+/// A standard stream without the buffers that are made for text.
+fn stream(standard: BorrowedFd<'_>) -> Result<File, CopyError> {
+    standard.try_clone_to_owned().map(File::from).map_err(CopyError::Stream)
+}
+
+/// What the agent says; root's, should it say nothing.
+fn owner() -> Option<(u32, u32)> {
+    let owner = std::env::var(copy::OWNER).ok()?;
+    let (uid, gid) = owner.split_once(':')?;
+    Some((uid.parse().ok()?, gid.parse().ok()?))
+}
+
+fn read(path: &[u8], limit: u64) -> Result<(), CopyError> {
+    let shown = path;
+    let failed = |error| CopyError::path("read", shown, error);
+    // Not waiting for a FIFO.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(OsString::from_vec(path.to_vec()))
+        .map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(CopyError::refused(path, "is no regular file"));
+    }
+    let too_large = || CopyError::TooLarge { path: path.to_vec(), limit };
+    if found.len() > limit {
+        return Err(too_large());
+    }
+    // The kernel's own files have no size before they are read, and others may grow.
+    let mut out = stream(io::stdout().as_fd())?;
+    let read = io::copy(&mut file.take(limit.saturating_add(1)), &mut out).map_err(failed)?;
+    if read > limit { Err(too_large()) } else { Ok(()) }
+}
