@@ -74,6 +74,19 @@ pub(crate) fn clocksource() -> String {
         .unwrap_or_default()
 }
 
+/// The clock source once the kernel has settled on one: it verifies the time stamp counter for some moments first.
+pub(crate) async fn settled_clocksource() -> String {
+    const EACH: Duration = Duration::from_millis(5);
+    const MOST: u32 = 400;
+    for _ in 0..MOST {
+        if clocksource() == "tsc" {
+            break;
+        }
+        tokio::time::sleep(EACH).await;
+    }
+    clocksource()
+}
+
 #[derive(Default)]
 struct Stages {
     done: Vec<Stage>,

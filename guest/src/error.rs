@@ -25,6 +25,8 @@ pub(crate) enum AgentError {
     ExecutionStarting { id: String },
     #[error("execution '{id}' has no terminal: start it with tty")]
     NoTerminal { id: String },
+    #[error("{call} exists only where the host asked for test hooks (BOXLITE_TEST_HOOKS=1)")]
+    NoTestHooks { call: &'static str },
     #[error("{what}")]
     Invalid { what: String },
     #[error("the agent itself failed to {what}")]
@@ -35,6 +37,8 @@ pub(crate) enum AgentError {
     NotADirectory { path: String },
     #[error("the box's view of the system could not be built: {message}")]
     View { message: String },
+    #[error("the host has closed the channel")]
+    HostGone,
     #[error("{step}: {source}")]
     Step { step: String, source: io::Error },
 }
@@ -52,10 +56,12 @@ impl AgentError {
             Self::UnknownExecution { .. } => Code::NOT_FOUND,
             Self::ExecutionExists { .. } => Code::ALREADY_EXISTS,
             Self::Invalid { .. } => Code::INVALID_ARGUMENT,
+            Self::NoTestHooks { .. } => Code::UNIMPLEMENTED,
             Self::Internal { .. }
             | Self::MissingDisk { .. }
             | Self::NotADirectory { .. }
             | Self::View { .. }
+            | Self::HostGone
             | Self::Step { .. } => Code::INTERNAL,
         }
     }

@@ -26,6 +26,7 @@ pub(crate) struct BoxInit {
     pidfd: OwnedFd,
     mount_ns: OwnedFd,
     root: OwnedFd,
+    program: OwnedFd,
 }
 
 /// What the init says on its pipe when all went well.
@@ -60,9 +61,11 @@ impl BoxInit {
             open(path("ns/mnt").as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).step(step)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(path("root").as_str(), flags, Mode::empty()).step(step)?;
+        let program = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+            .step(|| "open the agent's program".into())?;
         // Applies to children: from here on the agent can make no threads, which it never does.
         setns(&pidfd, CloneFlags::CLONE_NEWPID).step(step)?;
-        Ok(Self { pidfd, mount_ns, root })
+        Ok(Self { pidfd, mount_ns, root, program })
     }
 
     /// The box's mount namespace.
@@ -73,6 +76,11 @@ impl BoxInit {
     /// The box's root directory as its processes see it.
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// The agent's own program, a part of which may run in the box.
+    pub(crate) fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
     }
 
     /// A second handle on the process, to wait for its end.

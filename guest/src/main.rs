@@ -9,6 +9,7 @@ mod cgroup;
 mod channel;
 mod configure;
 mod console;
+mod copy;
 mod error;
 mod exec;
 mod init;
@@ -17,6 +18,7 @@ mod rootfs;
 mod service;
 mod streams;
 mod sys;
+mod test_hooks;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -31,6 +33,9 @@ use crate::console::Stage;
 use crate::error::{AgentError, Context};
 
 fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|name| name == boxlite_proto::copy::PROGRAM) {
+        return copy::main();
+    }
     if std::process::id() != 1 {
         eprintln!(
             "boxlite-guest {} is the first process of a box's virtual machine and does nothing elsewhere",
@@ -66,6 +71,11 @@ async fn serve(boot: Boot) -> Result<Infallible, AgentError> {
     let router: Arc<dyn Dispatch> = Arc::new(Router { agent: Arc::clone(&agent), calls });
     let link = Link::find().await?;
     agent.connected(start.elapsed());
+    if link.is_alone() {
+        // The machine is being made into a template: what is frozen now is what all its clones begin with.
+        let clocksource = configure::settled_clocksource().await;
+        console::say(&format!("{} {clocksource}", boxlite_proto::WAITING));
+    }
     loop {
         link.visit(&router).await?;
     }

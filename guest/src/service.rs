@@ -22,22 +22,25 @@ use crate::agent::{Agent, CallStream};
 use crate::error::{AgentError, Context};
 use crate::exec::execution::on_wire;
 use crate::sys::tty::WindowSize;
+use crate::test_hooks::TestHooks;
 use crate::{configure, power};
 
 /// The calls on an agent.
-struct Calls(Arc<Agent>);
+struct Calls(Arc<Agent>, TestHooks);
 
 /// Serves calls on every stream that comes.
 pub(crate) async fn serve(
     agent: Arc<Agent>,
     mut streams: UnboundedReceiver<CallStream>,
 ) -> Result<Server, AgentError> {
+    let hooks = TestHooks::default();
     let incoming = futures::stream::poll_fn(move |cx| {
         streams.poll_recv(cx).map(|stream| stream.map(std::io::Result::Ok))
     });
     let mut server = Server::new()
         .add_listener(Listener::new(incoming))
-        .register_service(agent_ttrpc::create_agent(Arc::new(Calls(agent))));
+        .register_service(agent_ttrpc::create_agent(Arc::new(Calls(agent, hooks.clone()))))
+        .register_service(agent_ttrpc::create_test(Arc::new(hooks)));
     server.start().await.map_err(|error| AgentError::Internal { what: format!("serve calls: {error}") })?;
     Ok(server)
 }
@@ -49,7 +52,9 @@ impl agent_ttrpc::Agent for Calls {
         _: &TtrpcContext,
         request: ConfigureRequest,
     ) -> ttrpc::Result<ConfigureResponse> {
-        Ok(self.0.configure(|boot| configure::run(&request, boot))?)
+        let response = self.0.configure(|boot| configure::run(&request, boot))?;
+        self.1.set(request.test_hooks);
+        Ok(response)
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecRequest) -> ttrpc::Result<ExecResponse> {
@@ -116,7 +121,9 @@ impl agent_ttrpc::Agent for Calls {
 
     async fn executions(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<ExecutionsResponse> {
         let mut response = ExecutionsResponse::new();
-        response.executions = self.0.executions.all().iter().map(|execution| execution.info()).collect();
+        let all = self.0.executions.all();
+        let commands = all.iter().filter(|execution| !execution.own_program);
+        response.executions = commands.map(|execution| execution.info()).collect();
         Ok(response)
     }
 

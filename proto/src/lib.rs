@@ -1,11 +1,14 @@
 //! What the library, the shim and the guest agent say to each other.
 //!
 //! Three boundaries live here: the agent's calls ([`agent`], over ttrpc), the byte streams ([`stream`]) and
-//! the shim's JSON messages ([`shim`]). Owns formats only: no I/O, no policy.
+//! the shim's JSON messages ([`shim`], [`probe`]). Owns formats only: no I/O, no policy.
 
+pub mod copy;
 pub mod event;
 pub mod stream;
 
+#[cfg(feature = "shim-spec")]
+pub mod probe;
 #[cfg(feature = "shim-spec")]
 pub mod shim;
 
@@ -26,6 +29,12 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Name of the virtio-serial port that carries the channel on QEMU.
 pub const AGENT_PORT: &str = "agent";
+
+/// Port of the host (CID 2) to which the agent connects for the channel on libkrun.
+pub const AGENT_VSOCK_PORT: u32 = 1024;
+
+/// What the agent says on the console once, when it is ready and no host is there; its clock source follows.
+pub const WAITING: &str = "waits for its host; clock source";
 
 /// virtio-blk serials by which the agent tells its disks apart.
 pub mod serial {

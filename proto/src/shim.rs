@@ -1,8 +1,9 @@
 //! What the library and a box's shim say to each other: JSON, one message per packet of a SEQPACKET socketpair.
 //!
 //! The library starts `boxlite-shim box <id>` with its end of the pair as descriptor 0 and sends [`ShimSpec`]
-//! (with a pidfd of itself attached, unless the box is detached); the shim answers with [`Report`]s.
-//! `shutdown(2)` of the pair by the owner means: stop the box. Fields are only ever added.
+//! with two descriptors attached, unless the box is detached: a pidfd of itself, and a file on all of which it has a
+//! process-owned lock as long as it wants the box. The shim answers with [`Report`]s. `shutdown(2)` of the pair by the
+//! owner means: stop the box. Fields are only ever added.
 
 use std::path::PathBuf;
 
@@ -14,6 +15,59 @@ use serde::{Deserialize, Serialize};
 pub enum EngineKind {
     /// QEMU microvm with software emulation (TCG).
     QemuTcg,
+    /// QEMU microvm on KVM.
+    QemuKvm,
+    /// libkrun, on KVM.
+    Krun,
+}
+
+impl EngineKind {
+    /// The name by which people know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QemuTcg => "qemu-tcg",
+            Self::QemuKvm => "qemu-kvm",
+            Self::Krun => "libkrun",
+        }
+    }
+
+    /// What runs the guest's instructions.
+    pub fn accelerator(self) -> &'static str {
+        match self {
+            Self::QemuTcg => "tcg",
+            Self::QemuKvm | Self::Krun => "kvm",
+        }
+    }
+}
+
+/// What a flush of the box's disk, such as an `fsync` in the box ends in, comes to on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskCache {
+    /// Writes go through the host's page cache, and a flush of the box is one on the host: what a process in the box
+    /// has synced survives the death of any process, and of the host itself.
+    #[default]
+    Writeback,
+    /// Flushes stop at the host's page cache: faster, and what was synced survives the death of any process, but not
+    /// the host's. For boxes whose data can be made again.
+    Unsafe,
+}
+
+/// What a shim does with its machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "course", rename_all = "snake_case")]
+pub enum Course {
+    /// Boots it, and runs a box on it.
+    #[default]
+    Boot,
+    /// Restores it from a template, and runs a box on it.
+    Clone {
+        /// The template's directory, as seen from `box_dir`.
+        template: String,
+    },
+    /// Boots it, freezes it before the agent has heard of any box, and leaves [`files::RAM`] and [`files::STATE`] in
+    /// `box_dir`: a template.
+    Freeze,
 }
 
 /// Everything a shim needs to run one box. Paths are absolute, or relative to
@@ -24,6 +78,9 @@ pub struct ShimSpec {
     pub protocol: u32,
     /// Build of the sender; a shim of another build refuses.
     pub build_id: String,
+    /// What to do.
+    #[serde(default)]
+    pub course: Course,
     /// The box.
     pub box_id: String,
     /// `<home>/boxes/<id>`: the shim's working directory.
@@ -31,13 +88,13 @@ pub struct ShimSpec {
     pub box_dir: PathBuf,
     /// Which engine.
     pub engine: EngineKind,
-    /// The engine's program (QEMU).
+    /// The engine's program (QEMU); not used for an engine within the shim.
     #[serde(with = "os_path")]
     pub engine_program: PathBuf,
-    /// PVH kernel.
+    /// PVH kernel (QEMU), or the library that holds the kernel (libkrun).
     #[serde(with = "os_path")]
     pub kernel: PathBuf,
-    /// The agent's own root disk (QEMU).
+    /// What the guest boots from: the agent's own root disk (QEMU), or the agent's program (libkrun).
     #[serde(with = "os_path")]
     pub guest_disk: PathBuf,
     /// The image disk.
@@ -45,6 +102,9 @@ pub struct ShimSpec {
     pub image_disk: PathBuf,
     /// The box disk's file name in `box_dir`.
     pub box_disk: String,
+    /// How the box disk is written.
+    #[serde(default)]
+    pub disk_cache: DiskCache,
     /// vCPUs.
     pub cpus: u8,
     /// Memory in MiB.
@@ -170,6 +230,15 @@ pub enum ExitKind {
     Killed,
 }
 
+/// libkrunfw, the library that holds the guest's kernel.
+pub mod libkrunfw {
+    /// The name under which libkrun asks the dynamic loader for it.
+    pub const NAME: &str = "libkrunfw.so.5";
+    /// Where distributions put it. It is looked for beside the shim first.
+    pub const SYSTEM_PLACES: [&str; 5] =
+        ["/usr/local/lib64", "/usr/local/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib"];
+}
+
 /// Names of files in a box's directory.
 pub mod files {
     /// Pid and start time of the shim; exists while the box runs.
@@ -190,6 +259,10 @@ pub mod files {
     pub const CONSOLE_LOG: &str = "console.log";
     /// The box's writable disk.
     pub const BOX_DISK: &str = "box.qcow2";
+    /// A template's memory.
+    pub const RAM: &str = "ram";
+    /// A template's devices and CPUs.
+    pub const STATE: &str = "state";
 }
 
 /// Paths as JSON: a string where they are UTF-8, else a list of bytes.

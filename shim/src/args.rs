@@ -1,11 +1,18 @@
 //! The command line. Parses it and nothing else.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use boxlite_proto::probe::KVM_DEVICE;
 
 /// What a person who calls the shim by hand is told.
 pub(crate) const USAGE: &str =
     "usage: boxlite-shim box ID           run a box (started by the boxlite library only)
+       boxlite-shim vm ID FD         be a box's virtual machine (started by `boxlite-shim box` only)
        boxlite-shim make-kernel LIBKRUNFW OUT
+       boxlite-shim probe [--device PATH]
+                                     tell as JSON whether guests run on KVM
        boxlite-shim tsc              print the rate of the time stamp counter in kHz
        boxlite-shim version          print the build id";
 
@@ -14,8 +21,12 @@ pub(crate) const USAGE: &str =
 pub(crate) enum Command {
     /// Be the box with this id.
     Box { id: String },
+    /// Be the virtual machine of the box with this id, as the plan behind this descriptor says.
+    Vm { id: String, plan: RawFd },
     /// Make QEMU's kernel file.
     MakeKernel { args: Vec<OsString> },
+    /// Find out whether guests run on KVM.
+    Probe { device: PathBuf },
     /// Measure the time stamp counter.
     Tsc,
     /// Print the build id.
@@ -31,8 +42,12 @@ pub(crate) enum UsageError {
     Unknown(OsString),
     #[error("`box` takes one box id")]
     BoxId,
+    #[error("`vm` takes a box id and the number of a descriptor above 2")]
+    VmArguments,
     #[error("{0:?} is no box id: letters, digits, '_', '.' and '-' only, at most 64 of them")]
     BadBoxId(OsString),
+    #[error("`probe` takes nothing but `--device PATH`")]
+    ProbeDevice,
     #[error("`{0}` takes no arguments")]
     Surplus(&'static str),
 }
@@ -48,12 +63,26 @@ impl Command {
                 [id] => Ok(Self::Box { id: box_id(id)? }),
                 _ => Err(UsageError::BoxId),
             },
+            Some("vm") => match rest.as_slice() {
+                [id, plan] => Ok(Self::Vm { id: box_id(id)?, plan: descriptor(plan)? }),
+                _ => Err(UsageError::VmArguments),
+            },
             Some("make-kernel") => Ok(Self::MakeKernel { args: rest }),
+            Some("probe") => match rest.as_slice() {
+                [] => Ok(Self::Probe { device: KVM_DEVICE.into() }),
+                [option, device] if option == "--device" => Ok(Self::Probe { device: device.into() }),
+                _ => Err(UsageError::ProbeDevice),
+            },
             Some("tsc") => bare("tsc", Self::Tsc),
             Some("version" | "--version") => bare("version", Self::Version),
             _ => Err(UsageError::Unknown(command)),
         }
     }
+}
+
+fn descriptor(number: &OsString) -> Result<RawFd, UsageError> {
+    let number = number.to_str().and_then(|text| text.parse().ok()).filter(|number| *number > 2);
+    number.ok_or(UsageError::VmArguments)
 }
 
 /// A box id becomes an argument of QEMU and part of paths, so only harmless characters pass.
@@ -77,7 +106,10 @@ mod tests {
     #[test]
     fn commands_are_told_apart() {
         assert_eq!(parse(&["box", "aB3"]), Ok(Command::Box { id: "aB3".into() }));
+        assert_eq!(parse(&["vm", "aB3", "7"]), Ok(Command::Vm { id: "aB3".into(), plan: 7 }));
         assert_eq!(parse(&["tsc"]), Ok(Command::Tsc));
+        assert_eq!(parse(&["probe"]), Ok(Command::Probe { device: "/dev/kvm".into() }));
+        assert_eq!(parse(&["probe", "--device", "/x"]), Ok(Command::Probe { device: "/x".into() }));
         assert_eq!(parse(&["version"]), Ok(Command::Version));
         assert_eq!(
             parse(&["make-kernel", "a", "b"]),
@@ -91,6 +123,12 @@ mod tests {
         assert_eq!(parse(&["bx"]), Err(UsageError::Unknown("bx".into())));
         assert_eq!(parse(&["box"]), Err(UsageError::BoxId));
         assert_eq!(parse(&["box", "a", "b"]), Err(UsageError::BoxId));
+        for wrong in [&["probe", "--device"][..], &["probe", "/x"], &["probe", "--device", "/x", "y"]] {
+            assert_eq!(parse(wrong), Err(UsageError::ProbeDevice), "{wrong:?}");
+        }
+        for wrong in [&["vm", "a"][..], &["vm", "a", "2"], &["vm", "a", "x"], &["vm", "a", "7", "8"]] {
+            assert_eq!(parse(wrong), Err(UsageError::VmArguments), "{wrong:?}");
+        }
         assert_eq!(parse(&["tsc", "x"]), Err(UsageError::Surplus("tsc")));
         let long = "a".repeat(65);
         for id in ["", "-a", "a/b", "a,b", "a b", "..", &long] {

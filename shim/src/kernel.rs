@@ -5,7 +5,7 @@
 //! never looks for the library itself.
 
 mod elf;
-mod library;
+pub(crate) mod library;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use elf::{pvh_entry, wrap_header};
-use library::{KrunFw, check_library};
+use library::{KrunFw, check_library, unreadable};
 
 /// What is known of a kernel file; kept beside it as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub(crate) enum KernelError {
     Load { path: PathBuf, reason: String },
     #[error("{} has no function krunfw_get_kernel: it is not libkrunfw 5", .path.display())]
     NotKrunFw { path: PathBuf },
+    #[error("{} does not call itself {soname}: it is another version of libkrunfw, or another library", .path.display())]
+    WrongSoname { path: PathBuf, soname: &'static str },
     #[error("{} gives a kernel outside of itself: delete it and run `make setup`", .path.display())]
     BadRange { path: PathBuf },
     #[error("the kernel in {} has no PVH entry point, so QEMU cannot boot it: use libkrunfw 5.5 or newer", .path.display())]
@@ -81,11 +83,8 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
 
 /// Writes the kernel of `lib` to `out`, unless it is there already, made from this very library.
 pub(crate) fn make_kernel(lib: &Path, out: &Path) -> Result<KernelInfo, KernelError> {
-    let bytes = fs::read(lib).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => KernelError::Missing { path: lib.into() },
-        _ => KernelError::Read { path: lib.into(), source },
-    })?;
-    let segments = check_library(lib, &bytes)?;
+    let bytes = fs::read(lib).map_err(|source| unreadable(lib, source))?;
+    let segments = check_library(lib, &bytes, bytes.len() as u64)?;
     let hash = hex(&Sha256::digest(&bytes));
     drop(bytes);
     let record = out.with_extension("json");

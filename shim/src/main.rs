@@ -3,6 +3,7 @@
 mod args;
 mod engine;
 mod kernel;
+mod probe;
 mod supervisor;
 mod sys;
 mod tsc;
@@ -15,7 +16,9 @@ fn main() -> ExitCode {
     let began = std::time::Instant::now();
     match Command::parse(std::env::args_os().skip(1)) {
         Ok(Command::Box { id }) => supervisor::run(&id, began),
+        Ok(Command::Vm { id, plan }) => engine::krun::vm::run(&id, plan),
         Ok(Command::MakeKernel { args }) => kernel::run(&args),
+        Ok(Command::Probe { device }) => probe::run(&device),
         Ok(Command::Tsc) => {
             println!("{}", tsc::measure_khz());
             ExitCode::SUCCESS

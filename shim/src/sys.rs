@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -51,6 +52,30 @@ pub(crate) fn give_back_buffers_from(size: libc::c_int) {
     let _ = size;
 }
 
+/// Lets others of the machine go first, here and in every child to come.
+pub(crate) fn be_nice(by: libc::c_int) {
+    // SAFETY: takes an integer; that it is refused, or already so, harms nobody.
+    let _ = unsafe { libc::nice(by) };
+}
+
+/// A write lock on all of a file, however long it is or becomes.
+pub(crate) fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Makes reads and writes of what `fd` names give up instead of waiting.
+pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+    fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
 /// A second handle on what `fd` names, registered with the event loop for `interest`.
 pub(crate) fn watch(fd: impl AsFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     let own = fd.as_fd().try_clone_to_owned()?;
@@ -66,6 +91,17 @@ pub(crate) fn peer_has_hung_up(socket: impl AsFd) -> bool {
     ready == 1 && polled.revents & (libc::POLLHUP | libc::POLLERR) != 0
 }
 
+/// Waits for what closing a descriptor brings about. Tests run as threads of one process, and a child that another of
+/// them starts has a copy of each descriptor until it executes its program.
+#[cfg(test)]
+pub(crate) fn soon(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "not within 20 s: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +115,7 @@ mod tests {
         theirs.shutdown(Shutdown::Write).unwrap();
         assert!(!peer_has_hung_up(&ours));
         drop(theirs);
-        assert!(peer_has_hung_up(&ours));
+        soon("its end is closed for good", || peer_has_hung_up(&ours));
     }
 
     #[test]

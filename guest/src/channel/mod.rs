@@ -6,6 +6,7 @@
 pub(crate) mod events;
 mod port;
 pub(crate) mod session;
+mod vsock;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +16,28 @@ use crate::error::{AgentError, Context};
 use crate::sys::mounts::read_line;
 
 use port::SerialPort;
+use vsock::HostConnection;
 
-/// The way to the host. A libkrun guest will have a vsock connection here.
+/// The way to the host.
 #[derive(Debug)]
 pub(crate) enum Link {
-    /// QEMU's virtserialport.
+    /// QEMU's virtserialport: hosts come and go.
     Serial(SerialPort),
+    /// libkrun's vsock: one connection for the machine's whole life.
+    Vsock(HostConnection),
 }
 
 impl Link {
-    /// Finds the pipe; the kernel adds the port moments after the agent's start.
+    /// Whether nobody is at the other end.
+    pub(crate) fn is_alone(&self) -> bool {
+        match self {
+            Self::Serial(port) => port.is_alone(),
+            Self::Vsock(_) => false,
+        }
+    }
+
+    /// Finds the pipe; the kernel adds a port moments after the agent's start. Which engine runs the machine shows
+    /// only here: a machine with a port has no vsock device, and the other way round.
     pub(crate) async fn find() -> Result<Self, AgentError> {
         const EACH: Duration = Duration::from_millis(1);
         const LATER: Duration = Duration::from_millis(50);
@@ -33,6 +46,9 @@ impl Link {
             if let Some(device) = find_port(Path::new("/sys/class/virtio-ports")) {
                 let port = SerialPort::open(&device).step(|| format!("open {}", device.display()))?;
                 return Ok(Self::Serial(port));
+            }
+            if let Some(connection) = HostConnection::open().step(|| "connect to the host".into())? {
+                return Ok(Self::Vsock(connection));
             }
             tries = tries.saturating_add(1);
             tokio::time::sleep(if tries < 1000 { EACH } else { LATER }).await;

@@ -33,14 +33,19 @@ impl SerialPort {
         Ok(Self { fd: open(device, flags, Mode::empty())? })
     }
 
+    /// Whether no host is there.
+    pub(super) fn is_alone(&self) -> bool {
+        is_hung_up(self.fd.as_fd())
+    }
+
     /// Returns when a host is there.
     pub(crate) async fn host(&self) -> io::Result<Visit> {
-        if is_hung_up(self.fd.as_fd()) {
+        if self.is_alone() {
             let changes = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
             let every = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
             changes.add(&self.fd, EpollEvent::new(every, 0))?;
             let changes = register(changes.0, Interest::READABLE)?;
-            while is_hung_up(self.fd.as_fd()) {
+            while self.is_alone() {
                 let mut guard = changes.readable().await?;
                 take_change(changes.get_ref())?;
                 guard.clear_ready();

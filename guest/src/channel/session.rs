@@ -28,11 +28,17 @@ pub(crate) trait Dispatch: Send + Sync + 'static {
 impl Link {
     /// Serves the next host from its first byte until it goes away.
     pub(crate) async fn visit(&self, dispatch: &Arc<dyn Dispatch>) -> Result<(), AgentError> {
-        let pipe = match self {
-            Self::Serial(port) => port.host().await.step(|| "wait for the host".into())?,
-        };
-        serve(pipe, dispatch).await;
-        Ok(())
+        match self {
+            Self::Serial(port) => {
+                serve(port.host().await.step(|| "wait for the host".into())?, dispatch).await;
+                Ok(())
+            }
+            Self::Vsock(connection) => {
+                serve(connection.stream().step(|| "use the connection to the host".into())?, dispatch).await;
+                // No other host can come: this machine has nobody left to live for.
+                Err(AgentError::HostGone)
+            }
+        }
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct ChildPlan<'a> {
     pub(crate) groups: &'a [u32],
     pub(crate) directory: &'a CStr,
     pub(crate) candidates: &'a [&'a CStr],
+    /// The agent's own program, run instead of any candidate.
+    pub(crate) own_program: Option<i32>,
     pub(crate) argv: *const *const c_char,
     pub(crate) envp: *const *const c_char,
 }
@@ -178,6 +180,20 @@ fn drop_bounding_set() -> Result<(), Failure> {
 
 /// Tries the places in order, as execvp does; returns why none of them became the process.
 fn exec(plan: &ChildPlan<'_>) -> Failure {
+    if let Some(program) = plan.own_program {
+        // SAFETY: an open descriptor, an empty C string, and NULL-terminated lists in the parent's copy of the plan.
+        unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                program,
+                c"".as_ptr(),
+                plan.argv,
+                plan.envp,
+                libc::AT_EMPTY_PATH,
+            )
+        };
+        return (Step::Exec, Errno::last());
+    }
     let mut last = (Step::Exec, Errno::ENOENT);
     for candidate in plan.candidates {
         // SAFETY: C strings and NULL-terminated lists that live in the parent's copy of the plan.

@@ -62,6 +62,8 @@ pub(crate) struct Execution {
     pub(crate) id: String,
     pub(crate) argv: Vec<Vec<u8>>,
     pub(crate) tty: bool,
+    /// It runs a part of the agent and is no command of the caller's.
+    pub(crate) own_program: bool,
     pub(crate) started_ns: i64,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) live: Mutex<Live>,

@@ -40,6 +40,8 @@ use stdio::Wanted;
 
 /// How many ended executions stay attachable.
 const KEPT: usize = 64;
+/// How many ended ones of our own stay, for the host's last questions.
+const OWN_KEPT: usize = 16;
 /// Output that ended executions may keep in all, in bytes; less where the VM is small.
 const KEPT_BYTES: u64 = 16 * 1024 * 1024;
 /// Part of the VM's memory that such output may take.
@@ -70,6 +72,8 @@ struct List {
     all: BTreeMap<String, Arc<Execution>>,
     /// Oldest first.
     ended: VecDeque<String>,
+    /// Ended ones that ran a part of the agent, oldest first.
+    own_ended: VecDeque<String>,
 }
 
 /// The modes of a request's three streams.
@@ -202,6 +206,7 @@ impl Table {
             id: request.id.clone(),
             argv: request.argv.clone(),
             tty: request.tty,
+            own_program: request.own_program,
             started_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
             phase: watch::Sender::new(Phase::Starting),
             live: Mutex::new(Live::default()),
@@ -233,10 +238,12 @@ impl Table {
         tokio::spawn(async move {
             execution.over().await;
             let mut list = lock(&table.list);
-            list.ended.push_back(execution.id.clone());
-            while list.ended.len() > KEPT {
-                if let Some(id) = list.ended.pop_front() {
-                    list.all.remove(&id);
+            let List { all, ended, own_ended } = &mut *list;
+            let (queue, most) = if execution.own_program { (own_ended, OWN_KEPT) } else { (ended, KEPT) };
+            queue.push_back(execution.id.clone());
+            while queue.len() > most {
+                if let Some(id) = queue.pop_front() {
+                    all.remove(&id);
                 }
             }
             let mut kept = 0;
@@ -303,6 +310,7 @@ fn begin(home: &Arc<Home>, pending: Pending) -> Result<u32, StartFailure> {
         user: request.user,
         open_files,
         wanted,
+        own_program: request.own_program,
     };
     let started = spawn::spawn(&home.init, &cgroup, request).and_then(|spawned| {
         let pidfd: OwnedFd = spawned.pidfd;

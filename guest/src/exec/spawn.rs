@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use boxlite_proto::agent::StartFailure;
+use boxlite_proto::copy;
 use nix::fcntl::OFlag;
 use tokio::io::unix::AsyncFd;
 
@@ -31,6 +32,8 @@ pub(crate) struct Request {
     pub(crate) user: String,
     pub(crate) open_files: Option<u64>,
     pub(crate) wanted: Wanted,
+    /// Part of the agent itself, see `ExecRequest.own_program`.
+    pub(crate) own_program: bool,
 }
 
 /// A process that is on its way into the box.
@@ -62,8 +65,14 @@ pub(crate) fn spawn(init: &BoxInit, cgroup: &ExecCgroup, request: Request) -> Re
         user: if request.user.is_empty() { "root".into() } else { request.user.clone() },
     };
     let user = find_user(init.root(), &request.user)?;
-    let places = candidates(command, &request.env);
-    let env = with_user(request.env, &user.home, user.name.as_deref());
+    let places = if request.own_program { Vec::new() } else { candidates(command, &request.env) };
+    let (user, env) = if request.own_program {
+        let owner = format!("{}={}:{}", copy::OWNER, user.uid, user.gid);
+        (find_user(init.root(), "0:0")?, vec![owner.into_bytes()])
+    } else {
+        let env = with_user(request.env, &user.home, user.name.as_deref());
+        (user, env)
+    };
     let strings = |what: &str, list: &[Vec<u8>]| {
         CList::new(list).map_err(|nul| before(None, format!("{what} {} holds a NUL byte", nul.0)))
     };
@@ -91,6 +100,7 @@ pub(crate) fn spawn(init: &BoxInit, cgroup: &ExecCgroup, request: Request) -> Re
         groups: &user.groups,
         directory: &directory,
         candidates: &places,
+        own_program: request.own_program.then(|| init.program().as_raw_fd()),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
     };

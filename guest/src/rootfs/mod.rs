@@ -13,8 +13,9 @@ use std::path::Path;
 
 use boxlite_proto::serial;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
 use crate::error::{AgentError, Context};
@@ -75,19 +76,44 @@ fn prepare_upper(upper: &Path, work: &Path) -> Result<(), AgentError> {
     fs::rename(&fresh, upper).step(step)
 }
 
-/// Writes back and unmounts everything of the box; what is still held by something is made read-only, which
-/// closes the journal as well.
+/// Writes back and unmounts everything of the box.
+///
+/// A disk that refuses what it is given (the host's is full) must stay as a crash would leave it: the journal then makes
+/// it whole at the next start. Unmounted, it could be marked as clean: Linux 6.12 does that after the journal's last
+/// writes have failed, and what they held is lost. A file system that is read-only by then is never marked.
 pub(crate) fn unmount_all() {
     nix::unistd::sync();
-    for (path, kind) in [(layout::ROOT, "overlay"), (layout::DISK, "ext4"), (layout::IMAGE, "erofs")] {
-        match umount2(path, MntFlags::empty()) {
-            Ok(()) | Err(Errno::EINVAL) => {}
-            Err(error) => {
-                crate::console::say(&format!("unmount {path}: {error}; making its {kind} read-only"));
-                let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-                // The end is near and sync has been called: there is nothing better to do with an error.
-                let _ = mount(None::<&str>, path, None::<&str>, flags, None::<&str>);
-            }
+    unmount(layout::ROOT);
+    match write_back(layout::DISK) {
+        Ok(()) => unmount(layout::DISK),
+        Err(error) => {
+            crate::console::say(&format!(
+                "{}: {error}; its journal is left for the next start",
+                layout::DISK
+            ));
         }
+    }
+    unmount(layout::IMAGE);
+}
+
+fn unmount(path: &str) {
+    match umount2(path, MntFlags::empty()) {
+        Ok(()) | Err(Errno::EINVAL) => {}
+        // The end is near, and what is written is on the disk: there is nothing better to do with an error.
+        Err(error) => crate::console::say(&format!("unmount {path}: {error}")),
+    }
+}
+
+/// Writes everything to the disk mounted at `path`, and takes no more.
+fn write_back(path: &str) -> nix::Result<()> {
+    let disk =
+        nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    nix::unistd::syncfs(&disk)?;
+    drop(disk);
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    match mount(None::<&str>, path, None::<&str>, flags, None::<&str>) {
+        // Nothing is mounted there yet.
+        Err(Errno::EINVAL) => Ok(()),
+        done => done,
     }
 }

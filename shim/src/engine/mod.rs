@@ -2,11 +2,18 @@
 //!
 //! Owns the seam and the choice of the engine. Boxes, agents and files are the supervisor's.
 
+pub(crate) mod krun;
 pub(crate) mod process;
 pub(crate) mod qemu;
+mod shortage;
 
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
+use boxlite_proto::probe::Libkrun;
 use boxlite_proto::shim::{EngineKind, ShimSpec};
 
 use crate::supervisor::failure::StartError;
@@ -35,13 +42,31 @@ pub(crate) struct Machine {
     /// The monitor's process; its end is the machine's.
     pub(crate) process: Process,
     /// Host end of the byte pipe to the agent.
-    pub(crate) agent: OwnedFd,
+    pub(crate) agent: AgentPipe,
     /// What the guest writes to its console.
     pub(crate) console: OwnedFd,
     /// What the monitor writes to its standard error.
     pub(crate) messages: OwnedFd,
     /// The monitor's control connection, where it has one.
     pub(crate) monitor: Option<OwnedFd>,
+    /// The machine has no state yet: what it is to be restored from.
+    pub(crate) frozen: Option<Frozen>,
+}
+
+/// A template's state, for a machine that waits for it.
+pub(crate) struct Frozen {
+    /// The state's descriptor, by its number in the monitor's process.
+    pub(crate) state: RawFd,
+    /// Size of the box's disk in bytes, which the template's guest doesn't know.
+    pub(crate) box_disk: u64,
+}
+
+/// The host's end of the one byte pipe to the agent.
+pub(crate) enum AgentPipe {
+    /// It is there from the start; the agent opens its end when it runs.
+    Open(OwnedFd),
+    /// The agent's first connection to this socket is the pipe; there is no second.
+    Expected(UnixListener),
 }
 
 /// A virtual machine monitor.
@@ -52,11 +77,28 @@ pub(crate) trait Engine {
     fn launch(&self, spec: &ShimSpec, boot: Boot) -> Result<Machine, StartError>;
     /// Why the monitor ended before the agent had answered, from its last words.
     fn explain(&self, end: End, messages: String) -> StartError;
+    /// Whether the guest's clock needs to be told the time stamp counter's rate, which takes a while to measure.
+    fn needs_tsc_rate(&self) -> bool;
 }
 
 /// The engine of this kind.
 pub(crate) fn of(kind: EngineKind) -> Box<dyn Engine> {
     match kind {
-        EngineKind::QemuTcg => Box::new(qemu::Qemu),
+        EngineKind::QemuTcg | EngineKind::QemuKvm => Box::new(qemu::Qemu),
+        EngineKind::Krun => Box::new(krun::Krun),
+    }
+}
+
+/// Whether libkrun can be used.
+pub(crate) fn libkrun() -> Libkrun {
+    krun::availability()
+}
+
+/// Opens a file that an engine is to use, to find out before it tries.
+fn readable_file(path: &Path) -> io::Result<()> {
+    if File::open(path)?.metadata()?.is_file() {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EISDIR))
     }
 }

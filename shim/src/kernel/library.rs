@@ -3,6 +3,8 @@
 //! Holds all of the maker's `unsafe`. Never writes anything.
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,13 +21,33 @@ const PT_LOAD: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Segments(Vec<Range<u64>>);
 
+/// Enough of a library's beginning to hold its headers.
+const HEADERS: u64 = 64 * 1024;
+
+/// What [`check_library`] does, reading no more of the file than it needs.
+pub(crate) fn check_file(path: &Path) -> Result<(), KernelError> {
+    let read = |source| unreadable(path, source);
+    let file = File::open(path).map_err(read)?;
+    let total = file.metadata().map_err(read)?.len();
+    let mut headers = Vec::new();
+    file.take(HEADERS).read_to_end(&mut headers).map_err(read)?;
+    check_library(path, &headers, total).map(drop)
+}
+
+pub(super) fn unreadable(path: &Path, source: io::Error) -> KernelError {
+    match source.kind() {
+        io::ErrorKind::NotFound => KernelError::Missing { path: path.into() },
+        _ => KernelError::Read { path: path.into(), source },
+    }
+}
+
 /// Refuses what the dynamic loader would only refuse by a fault: another CPU, and a file shorter than its segments.
-pub(super) fn check_library(path: &Path, bytes: &[u8]) -> Result<Segments, KernelError> {
+/// `bytes` are the beginning of a file of `total` bytes.
+pub(super) fn check_library(path: &Path, bytes: &[u8], total: u64) -> Result<Segments, KernelError> {
     let not_elf = || KernelError::NotElf { path: path.into() };
     if !bytes.starts_with(b"\x7fELF\x02\x01") {
         return Err(not_elf());
     }
-    let total = bytes.len() as u64;
     let cut = |needed: u64| KernelError::Truncated { path: path.into(), bytes: total, needed };
     let machine = u16::from_le_bytes(field(bytes, 18).ok_or_else(|| cut(64))?);
     if machine != MACHINE {
@@ -74,10 +96,10 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 type GetKernel = unsafe extern "C" fn(*mut u64, *mut u64, *mut usize) -> *mut c_char;
 
 /// An open libkrunfw; closed at drop.
-pub(super) struct KrunFw(NonNull<c_void>);
+pub(crate) struct KrunFw(NonNull<c_void>);
 
 impl KrunFw {
-    pub(super) fn open(path: &Path) -> Result<Self, KernelError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, KernelError> {
         // An absolute path keeps the loader from searching its own directories.
         let absolute =
             path.canonicalize().map_err(|source| KernelError::Read { path: path.into(), source })?;
@@ -89,6 +111,18 @@ impl KrunFw {
         NonNull::new(handle)
             .map(Self)
             .ok_or_else(|| KernelError::Load { path: path.into(), reason: loader_message() })
+    }
+
+    /// Whether this process's next caller who opens a library called `soname` gets this one.
+    pub(crate) fn is_known_as(&self, soname: &CStr) -> bool {
+        let flags = libc::RTLD_NOW | libc::RTLD_LOCAL | libc::RTLD_NOLOAD;
+        // SAFETY: `soname` is NUL-terminated and outlives the call, which loads nothing.
+        let handle = unsafe { libc::dlopen(soname.as_ptr(), flags) };
+        if !handle.is_null() {
+            // SAFETY: gives back the reference that the call above has just taken.
+            unsafe { libc::dlclose(handle) };
+        }
+        handle == self.0.as_ptr()
     }
 
     /// The kernel, which lies in the library's own memory and so lives as long as `self`.

@@ -174,3 +174,23 @@ fn readelf_accepts_the_header() {
     assert!(text.contains("LOAD           0x001000 0x0000000001000000"), "{text}");
     assert!(text.contains("Xen"), "{text}");
 }
+
+#[test]
+fn a_library_goes_by_its_own_name_and_no_other() {
+    use super::library::KrunFw;
+    let scratch = Scratch::new("soname");
+    let library = |name: &str, flag: &str| {
+        let path = scratch.library(name, &toy_source(3));
+        let source = scratch.path("named.c");
+        std::fs::write(&source, toy_source(3)).unwrap();
+        let status =
+            Command::new("cc").args(["-shared", "-fPIC", flag, "-o"]).args([&path, &source]).status();
+        assert!(status.unwrap().success());
+        KrunFw::open(&path).unwrap()
+    };
+    let known = library("a.so", "-Wl,-soname,libkrunfw-toy.so.5");
+    assert!(known.is_known_as(c"libkrunfw-toy.so.5"));
+    assert!(!known.is_known_as(c"libkrunfw-other.so.5"));
+    let other = library("b.so", "-Wl,-soname,libkrunfw-toy.so.4");
+    assert!(!other.is_known_as(c"libkrunfw-toy.so.5"), "another library has the name");
+}

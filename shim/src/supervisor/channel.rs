@@ -4,18 +4,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
 use boxlite_proto::channel::{READ_BUFFER, SPLIT_SEND, STREAM_TABLE, STREAM_WINDOW, WRITE_BUFFER};
 use futures::io::{AsyncRead, AsyncWrite, BufReader, BufWriter};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 use yamux::{Connection, ConnectionError, Mode};
 
 use super::log::log;
+use crate::engine::AgentPipe;
 
 /// Requests for streams that may wait.
 const REQUESTS: usize = 64;
@@ -49,17 +49,37 @@ impl Opener {
     }
 }
 
-/// Drives a channel over `pipe` until it ends; the handle then tells why.
-pub(crate) fn start(pipe: OwnedFd) -> io::Result<(Opener, JoinHandle<ConnectionError>)> {
-    let pipe = std::os::unix::net::UnixStream::from(pipe);
-    pipe.set_nonblocking(true)?;
-    let pipe = UnixStream::from_std(pipe)?.compat();
-    let pipe = BufReader::with_capacity(READ_BUFFER, BufWriter::with_capacity(WRITE_BUFFER, pipe));
+/// Drives a channel over `pipe` until it ends; the handle then tells why. Requests wait until the pipe is open.
+pub(crate) fn start(pipe: AgentPipe) -> io::Result<(Opener, JoinHandle<ConnectionError>)> {
     let (requests, queue) = mpsc::channel(REQUESTS);
+    let running = match pipe {
+        AgentPipe::Open(pipe) => {
+            let pipe = std::os::unix::net::UnixStream::from(pipe);
+            pipe.set_nonblocking(true)?;
+            tokio::spawn(drive(UnixStream::from_std(pipe)?, queue))
+        }
+        AgentPipe::Expected(socket) => {
+            socket.set_nonblocking(true)?;
+            let socket = UnixListener::from_std(socket)?;
+            tokio::spawn(async move {
+                let accepted = socket.accept().await;
+                // Whoever else connects finds nobody.
+                drop(socket);
+                match accepted {
+                    Ok((pipe, _)) => drive(pipe, queue).await,
+                    Err(error) => ConnectionError::Io(error),
+                }
+            })
+        }
+    };
+    Ok((Opener(requests), running))
+}
+
+async fn drive(pipe: UnixStream, queue: mpsc::Receiver<oneshot::Sender<yamux::Stream>>) -> ConnectionError {
+    let pipe = BufReader::with_capacity(READ_BUFFER, BufWriter::with_capacity(WRITE_BUFFER, pipe.compat()));
     let connection = Connection::new(pipe, config(), Mode::Client);
     let mut driver = Driver { connection, queue, waiting: VecDeque::new() };
-    let running = tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll(cx)).await });
-    Ok((Opener(requests), running))
+    std::future::poll_fn(|cx| driver.poll(cx)).await
 }
 
 struct Driver<T> {

@@ -78,6 +78,9 @@ fn crash(facts: Facts, console: &str) -> String {
         (Some(_), _) => "the agent could not go on".to_owned(),
         (None, _) if facts.forced => "the agent left its channel and the machine hung".to_owned(),
         (None, End::Exited(0)) => "the virtual machine ended without a word of its agent".to_owned(),
+        (None, end @ End::Signalled(libc::SIGBUS)) => format!(
+            "the engine ended ({end}): a file behind the machine's memory was changed, such as the template it is a clone of"
+        ),
         (None, end) => format!("the engine ended ({end})"),
     };
     match console.trim() {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use boxlite_proto::shim::{FailureKind, StartFailure};
 
 use crate::engine::process::End;
+use crate::kernel::KernelError;
 
 /// A file without which no box runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(crate) enum Piece {
     Engine,
     Kernel,
     GuestDisk,
+    GuestAgent,
+    Kvm,
     ImageDisk,
     BoxDisk,
     BoxDirectory,
@@ -25,6 +28,8 @@ impl fmt::Display for Piece {
             Self::Engine => "QEMU",
             Self::Kernel => "the guest kernel",
             Self::GuestDisk => "the guest agent's disk",
+            Self::GuestAgent => "the guest agent",
+            Self::Kvm => "hardware virtualisation (KVM)",
             Self::ImageDisk => "the image disk",
             Self::BoxDisk => "the box's disk",
             Self::BoxDirectory => "the box's directory",
@@ -33,10 +38,14 @@ impl fmt::Display for Piece {
 }
 
 impl Piece {
-    fn remedy(self) -> &'static str {
+    pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::Engine => "install QEMU (Debian: qemu-system-x86) or set the engine's program",
-            Self::Kernel | Self::GuestDisk => {
+            Self::Kvm => {
+                "make /dev/kvm usable (enable virtualisation in the firmware or the hypervisor, and join the group kvm), \
+                 or choose the engine `qemu`"
+            }
+            Self::Kernel | Self::GuestDisk | Self::GuestAgent => {
                 "run `make setup` and `make build`, or set the runtime directory"
             }
             Self::ImageDisk => "pull the image again",
@@ -78,6 +87,8 @@ pub(crate) enum StartError {
     Busy { lock: PathBuf },
     #[error("cannot use {piece} at {}: {source}", .path.display())]
     Piece { piece: Piece, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Firmware(KernelError),
     #[error("cannot start {}: {source}", .program.display())]
     EngineStart { program: PathBuf, source: io::Error },
     #[error("the host has not enough {shortage} for this box: {messages}")]
@@ -88,6 +99,10 @@ pub(crate) enum StartError {
     EngineDied { end: End, messages: String },
     #[error("the virtual machine ended before the agent answered")]
     GuestDied,
+    #[error("the machine could not be restored from its template: {why}")]
+    Template { why: String },
+    #[error("the machine could not be made into a template: {why}")]
+    Freeze { why: String },
     #[error("the agent did not answer within {after_ms} ms")]
     AgentSilent { after_ms: u64 },
     #[error("the agent refused to set up the box: {why}")]
@@ -114,8 +129,12 @@ impl StartError {
                 shortage(source).map_or(FailureKind::Internal, |_| FailureKind::Resources)
             }
             Self::Shortage { .. } => FailureKind::Resources,
-            Self::EngineRefused { .. } => FailureKind::MissingPiece,
-            Self::EngineDied { .. } | Self::GuestDied | Self::Channel(_) => FailureKind::EngineDied,
+            Self::Firmware(_) | Self::EngineRefused { .. } => FailureKind::MissingPiece,
+            Self::EngineDied { .. }
+            | Self::GuestDied
+            | Self::Channel(_)
+            | Self::Template { .. }
+            | Self::Freeze { .. } => FailureKind::EngineDied,
             Self::AgentSilent { .. } => FailureKind::AgentSilent,
             Self::AgentRefused { .. } => FailureKind::AgentRefused,
             Self::OwnerGone | Self::Interrupted(_) => FailureKind::OwnerGone,
@@ -130,6 +149,7 @@ impl StartError {
             Self::Piece { piece, source, .. } => {
                 shortage(source).map_or_else(|| piece.remedy().into(), free_some)
             }
+            Self::Firmware(_) => Piece::Kernel.remedy().into(),
             Self::EngineStart { source, .. } => {
                 shortage(source).map_or_else(|| Piece::Engine.remedy().into(), free_some)
             }
@@ -146,9 +166,13 @@ impl StartError {
                 "the console's end is in this error; logs/console.log and logs/shim.log have the rest".into()
             }
             Self::AgentSilent { .. } => {
-                "the host may be overloaded: start fewer boxes at once, or raise the start deadline".into()
+                "the host may be overloaded: start fewer boxes at once, or give a boot more time (BOXLITE_BOOT_SECONDS, 30)"
+                    .into()
             }
             Self::AgentRefused { .. } => "see logs/console.log in the box's directory".into(),
+            Self::Template { .. } | Self::Freeze { .. } => {
+                "boxes boot without a template, too: `template_space` 0 does without them for good".into()
+            }
             Self::OwnerGone | Self::Interrupted(_) => "start the box again".into(),
             Self::WrongBox { .. } | Self::BadSpec(_) => {
                 "the shim is started by the boxlite library of the same build only".into()

@@ -53,8 +53,8 @@ pub(crate) fn receive(box_id: &str) -> Result<(Owner, Result<ShimSpec, StartErro
     let wait = TimeVal::seconds(SPEC_WAIT_S);
     setsockopt(&socket, sockopt::ReceiveTimeout, &wait)
         .map_err(|error| NoOwner::Descriptors(error.into()))?;
-    let (json, pidfd) = receive_packet(&socket).map_err(NoOwner::NoSpec)?;
-    Ok((Owner::new(socket, pidfd), check(&json, box_id)))
+    let (json, signs) = receive_packet(&socket).map_err(NoOwner::NoSpec)?;
+    Ok((Owner::new(socket, signs), check(&json, box_id)))
 }
 
 /// Moves descriptor 0 out of the way of whatever reads standard input.
@@ -66,7 +66,7 @@ fn take_stdin() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn receive_packet(socket: &OwnedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+fn receive_packet(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut json = vec![0; SPEC_ROOM];
     let mut room = nix::cmsg_space!([RawFd; 4]);
     let (length, fds) = {
@@ -86,7 +86,7 @@ fn receive_packet(socket: &OwnedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     json.truncate(length);
-    Ok((json, fds.into_iter().next()))
+    Ok((json, fds))
 }
 
 /// Only what every version of the message has: enough to tell a stranger by name.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use boxlite_proto::agent::ConfigureResponse;
+use boxlite_proto::serial;
 use boxlite_proto::shim::{ShimSpec, files};
 use tokio::task::JoinHandle;
 use yamux::ConnectionError;
@@ -17,8 +18,8 @@ use super::failure::StartError;
 use super::log::log;
 use super::tail::{ConsoleLog, Sink, Tail};
 use crate::engine::process::{End, Process};
-use crate::engine::qemu::qmp::{self, Commands, Notice};
-use crate::engine::{Engine, Machine};
+use crate::engine::qemu::qmp::{self, Commands, Control, Notice, QmpError};
+use crate::engine::{Engine, Frozen, Machine};
 
 /// How long a machine whose channel has failed may take to end; then the channel's failure is all there is to tell.
 const DEATH_THROES: Duration = Duration::from_secs(2);
@@ -32,6 +33,25 @@ pub(crate) struct Hosted {
     pub(crate) console: Tail,
     messages: Tail,
     monitor: Option<Commands>,
+    /// What is still to be done before the guest runs.
+    pub(crate) thaw: Option<Thaw>,
+}
+
+/// The restoring of a template's machine.
+pub(crate) struct Thaw {
+    monitor: (qmp::Events, Commands),
+    frozen: Frozen,
+}
+
+impl Thaw {
+    /// Restores the machine and lets it run. What is given back is for [`Hosted::watch`].
+    pub(crate) async fn run(self) -> Result<(qmp::Events, Commands), QmpError> {
+        let mut control = Control::begin(self.monitor).await?;
+        control.restore(self.frozen.state).await?;
+        control.announce_size(serial::BOX, self.frozen.box_disk).await?;
+        control.go_on().await?;
+        Ok(control.release())
+    }
 }
 
 /// The agent, once it has answered.
@@ -45,9 +65,13 @@ pub(crate) struct Up {
 pub(crate) mod stage {
     pub(crate) const PREPARE: &str = "prepare";
     pub(crate) const ENGINE: &str = "engine";
+    pub(crate) const RESTORE: &str = "restore";
     pub(crate) const KERNEL: &str = "kernel";
     pub(crate) const AGENT: &str = "agent";
     pub(crate) const CONFIGURE: &str = "configure";
+    pub(crate) const FREEZE: &str = "freeze";
+    /// The agent's own steps that a clone's template has done.
+    pub(crate) const OF_THE_TEMPLATE: [&str; 3] = ["kernel", "agent", "channel"];
 }
 
 impl Hosted {
@@ -63,8 +87,30 @@ impl Hosted {
         let (opener, channel) =
             channel::start(machine.agent).map_err(plumbing("the channel to the agent"))?;
         let monitor =
-            machine.monitor.map(attach_monitor).transpose().map_err(plumbing("the engine's monitor"))?;
-        Ok(Self { process: machine.process, opener, channel, console, messages, monitor })
+            machine.monitor.map(qmp::connect).transpose().map_err(plumbing("the engine's monitor"))?;
+        let mut hosted =
+            Self { process: machine.process, opener, channel, console, messages, monitor: None, thaw: None };
+        match (monitor, machine.frozen) {
+            (Some(monitor), Some(frozen)) => hosted.thaw = Some(Thaw { monitor, frozen }),
+            (Some(monitor), None) => hosted.watch(monitor),
+            (None, _) => {}
+        }
+        Ok(hosted)
+    }
+
+    /// Reads QEMU's events for as long as it lives, and logs those that tell something.
+    pub(crate) fn watch(&mut self, (mut events, commands): (qmp::Events, Commands)) {
+        self.monitor = Some(commands);
+        tokio::spawn(async move {
+            while let Some(notice) = events.next().await {
+                match notice {
+                    Notice::Shutdown { reason } => log!("the machine ends: {reason}"),
+                    Notice::GuestPanicked => log!("the guest's kernel has panicked"),
+                    Notice::Refused { why } => log!("the engine refused a command: {why}"),
+                    Notice::Done | Notice::Migrated { .. } | Notice::Other => {}
+                }
+            }
+        });
     }
 
     /// Asks the engine to end the machine at once, flushing what is written.
@@ -105,20 +151,4 @@ pub(crate) async fn bring_up(
     let configured = calls.configure(spec).await?;
     reached(stage::CONFIGURE);
     Ok(Up { events, calls, configured })
-}
-
-/// Reads QEMU's events for as long as it lives, and logs those that tell something.
-fn attach_monitor(fd: std::os::fd::OwnedFd) -> io::Result<Commands> {
-    let (mut events, commands) = qmp::connect(fd)?;
-    tokio::spawn(async move {
-        while let Some(notice) = events.next().await {
-            match notice {
-                Notice::Shutdown { reason } => log!("the machine ends: {reason}"),
-                Notice::GuestPanicked => log!("the guest's kernel has panicked"),
-                Notice::Refused { why } => log!("the engine refused a command: {why}"),
-                Notice::Other => {}
-            }
-        }
-    });
-    Ok(commands)
 }

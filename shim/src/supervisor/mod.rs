@@ -7,22 +7,25 @@ mod channel;
 mod children;
 mod exit;
 pub(crate) mod failure;
+mod freeze;
 mod launch;
 mod life;
 mod log;
 mod machine;
 mod owner;
 mod pidfile;
+mod program;
 mod relay;
 mod signals;
 mod sock;
+mod sparse;
 mod start;
 mod tail;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use boxlite_proto::shim::{ExitRecord, Report, ShimSpec};
+use boxlite_proto::shim::{Course, ExitRecord, Report, ShimSpec};
 
 use failure::StartError;
 use launch::Side;
@@ -64,26 +67,52 @@ pub(crate) fn run(box_id: &str, began: Instant) -> ExitCode {
         Err(error) => return refuse(&owner, error),
     };
     owner.report(&Report::Started { pid: std::process::id() });
-    be_the_box(&spec, owner, began)
+    match spec.course {
+        Course::Boot | Course::Clone { .. } => be_the_box(&spec, owner, began),
+        Course::Freeze => make_a_template(&spec, owner, began),
+    }
+}
+
+/// What both courses need before they begin: an event loop, and eyes on signals and owner.
+fn open_eyes(owner: &mut Owner) -> Result<(tokio::runtime::Runtime, Signals), StartError> {
+    let plumbing = |what| move |source| StartError::Plumbing { what, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(plumbing("the shim's event loop"))?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::new().map_err(plumbing("signal handling"))?
+    };
+    owner.watch_program().map_err(plumbing("the watch over the owner"))?;
+    Ok((runtime, signals))
+}
+
+/// There is no box, so there is no exit record: the report is all.
+fn make_a_template(spec: &ShimSpec, mut owner: Owner, began: Instant) -> ExitCode {
+    let outcome = match open_eyes(&mut owner) {
+        Ok((runtime, mut signals)) => runtime.block_on(freeze::freeze(spec, &owner, &mut signals, began)),
+        Err(error) => Err((error, stage::PREPARE, String::new())),
+    };
+    children::end_all();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((error, stage, console)) => {
+            let failure = error.into_report(stage, console);
+            log!("no template, stage {stage}: {}", failure.message);
+            owner.report(&Report::Failed(failure));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Everything that happens while the box has its lock and its pid file.
 fn be_the_box(spec: &ShimSpec, mut owner: Owner, began: Instant) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(source) => {
-            let error = StartError::Plumbing { what: "the shim's event loop", source };
-            return start_failed(&owner, error, stage::PREPARE, String::new());
-        }
+    let (runtime, mut signals) = match open_eyes(&mut owner) {
+        Ok(opened) => opened,
+        Err(error) => return start_failed(&owner, error, stage::PREPARE, String::new()),
     };
     let outcome = runtime.block_on(async {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(source) => {
-                let error = StartError::Plumbing { what: "signal handling", source };
-                return Err((error, stage::PREPARE, String::new()));
-            }
-        };
         let started = start::start(spec, &owner, &mut signals, began).await?;
         if spec.detach {
             owner.let_go();

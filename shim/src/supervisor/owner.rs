@@ -1,7 +1,8 @@
-//! The owner: the process that started the box. Reports go to it; its going is noticed by two signs.
+//! The owner: the process that started the box. Reports go to it; its going is noticed by three signs.
 //!
-//! A pidfd of it, since a forked child of it may keep the socket open; and the socket's end, since an owner that
-//! lives on can give a box up. A detached box has neither once it is ready.
+//! The socket's end, since an owner that lives on can give a box up; a pidfd of it, since a forked child of it may keep
+//! the socket open; and a lock that it gives up when it becomes another program, which may be so all the same. A detached
+//! box has none of them once it is ready.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::log::log;
+use super::program::Program;
 use crate::sys;
 
 /// Longest message an owner may send after the spec.
@@ -21,11 +23,22 @@ const MESSAGE_ROOM: usize = 64 * 1024;
 pub(crate) struct Owner {
     socket: OwnedFd,
     pidfd: Option<OwnedFd>,
+    lock: Option<OwnedFd>,
+    program: Option<Program>,
 }
 
 impl Owner {
-    pub(crate) fn new(socket: OwnedFd, pidfd: Option<OwnedFd>) -> Self {
-        Self { socket, pidfd }
+    /// With the signs that came with its request, in the order of the protocol; none for a detached box.
+    pub(crate) fn new(socket: OwnedFd, signs: Vec<OwnedFd>) -> Self {
+        let mut signs = signs.into_iter();
+        Self { socket, pidfd: signs.next(), lock: signs.next(), program: None }
+    }
+
+    /// Starts the thread that waits for the owner's lock. Call it when signals are blocked and no more forks are to be
+    /// made of a process of one thread.
+    pub(crate) fn watch_program(&mut self) -> io::Result<()> {
+        self.program = self.lock.take().map(Program::watch).transpose()?;
+        Ok(())
     }
 
     /// Tells the owner. One that is gone, or does not read, must not hold the box up.
@@ -40,6 +53,7 @@ impl Owner {
     /// From now on the box lives without its owner.
     pub(crate) fn let_go(&mut self) {
         self.pidfd = None;
+        self.program = None;
     }
 
     /// Returns when the owner is gone or has given the box up.
@@ -48,6 +62,7 @@ impl Owner {
         tokio::select! {
             ended = died(self.pidfd.as_ref()) => ended,
             ended = ended(&socket) => ended,
+            () = replaced(self.program.as_ref()) => Ok(()),
         }
     }
 }
@@ -58,6 +73,16 @@ async fn died(pidfd: Option<&OwnedFd>) -> io::Result<()> {
             sys::watch(pidfd, Interest::READABLE)?.readable().await?.retain_ready();
             log!("the owner's process has ended");
             Ok(())
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn replaced(program: Option<&Program>) {
+    match program {
+        Some(program) => {
+            program.gone().await;
+            log!("the owner's process has become another program, or has given the box up");
         }
         None => std::future::pending().await,
     }
@@ -107,7 +132,7 @@ mod tests {
     async fn shutdown_is_noticed_though_a_copy_is_open() {
         let (ours, theirs) = pair();
         let copy = theirs.try_clone().unwrap();
-        let owner = Owner::new(ours, None);
+        let owner = Owner::new(ours, Vec::new());
         send(theirs.as_raw_fd(), b"{}", MsgFlags::empty()).unwrap();
         assert!(still_there(&owner).await);
         shutdown(theirs.as_raw_fd(), Shutdown::Both).unwrap();
@@ -119,7 +144,7 @@ mod tests {
     async fn a_death_is_noticed_though_the_socket_is_open() {
         let (ours, _theirs) = pair();
         let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let owner = Owner::new(ours, Some(sys::pidfd_open(process.id()).unwrap()));
+        let owner = Owner::new(ours, vec![sys::pidfd_open(process.id()).unwrap()]);
         assert!(still_there(&owner).await);
         process.kill().unwrap();
         timeout(Duration::from_secs(5), owner.gone()).await.unwrap().unwrap();
@@ -129,7 +154,7 @@ mod tests {
     #[test]
     fn reports_to_nobody_do_no_harm() {
         let (ours, theirs) = pair();
-        let owner = Owner::new(ours, None);
+        let owner = Owner::new(ours, Vec::new());
         owner.report(&Report::Started { pid: 1 });
         drop(theirs);
         owner.report(&Report::Started { pid: 1 });

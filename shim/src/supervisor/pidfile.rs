@@ -2,13 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use boxlite_proto::shim::files;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 
 use super::failure::StartError;
+use crate::sys;
 
 /// The box's lock. A process-owned `fcntl` lock: a forked child doesn't have it, and it ends with the process.
 /// This descriptor must be the only one that the shim ever opens on the file: closing any drops the lock.
@@ -28,21 +30,10 @@ impl BoxLock {
             .mode(0o600)
             .open(files::LOCK)
             .map_err(plumbing)?;
-        let whole = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        // SAFETY: the descriptor is open and `whole` is a valid flock for the call.
-        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const whole) } == 0 {
-            return Ok(Self { _file: file });
-        }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EACCES) => Err(StartError::Busy { lock: box_dir.join(files::LOCK) }),
-            _ => Err(plumbing(error)),
+        match fcntl(&file, FcntlArg::F_SETLK(&sys::whole_file())) {
+            Ok(_) => Ok(Self { _file: file }),
+            Err(Errno::EAGAIN | Errno::EACCES) => Err(StartError::Busy { lock: box_dir.join(files::LOCK) }),
+            Err(errno) => Err(plumbing(errno.into())),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use boxlite_proto::shim::{Report, ShimSpec, files};
+use boxlite_proto::shim::{Course, Report, ShimSpec, files};
 use tokio::net::UnixListener;
 use tokio::time::{sleep, timeout};
 
@@ -37,17 +37,30 @@ pub(crate) async fn start(
     signals: &mut Signals,
     began: Instant,
 ) -> Result<Started, Failed> {
-    let step = Steps { owner, began, now: Cell::new(stage::PREPARE) };
+    let step = Steps::new(owner, began);
     let engine = engine::of(spec.engine);
     let at_once = |error| (error, stage::PREPARE, String::new());
     engine.check(spec).map_err(at_once)?;
-    let tsc_khz = if spec.tsc_khz == 0 { tsc::measure_khz() } else { spec.tsc_khz };
+    let tsc_khz = match spec.tsc_khz {
+        0 if engine.needs_tsc_rate() => tsc::measure_khz(),
+        known => known,
+    };
     let boot = Boot { verbosity: Verbosity::Quiet, tsc_khz };
     let mut machine = engine.launch(spec, boot).and_then(Hosted::adopt).map_err(at_once)?;
-    log!("engine {} runs as process {}", spec.engine_program.display(), machine.process.id());
+    log!("engine {:?} runs as process {}", spec.engine, machine.process.id());
     step.done(stage::ENGINE);
 
     let outcome = wait_for_agent(&mut machine, spec, owner, signals, &step).await;
+    let outcome = match outcome {
+        Ok(mut up) => {
+            if matches!(spec.course, Course::Clone { .. }) {
+                // Its template went through those, some time ago.
+                up.configured.stages.retain(|done| !stage::OF_THE_TEMPLATE.contains(&done.name.as_str()));
+            }
+            Ok(up)
+        }
+        Err(error) => Err(error),
+    };
     let outcome = match outcome {
         Ok(up) => sock::listen_at(Path::new(files::AGENT_SOCKET))
             .map(|listener| (up, listener))
@@ -83,14 +96,18 @@ pub(crate) async fn start(
 }
 
 /// The steps done, as the owner hears of them.
-struct Steps<'a> {
+pub(super) struct Steps<'a> {
     owner: &'a Owner,
     began: Instant,
     now: Cell<&'static str>,
 }
 
-impl Steps<'_> {
-    fn done(&self, name: &'static str) {
+impl<'a> Steps<'a> {
+    pub(super) fn new(owner: &'a Owner, began: Instant) -> Self {
+        Self { owner, began, now: Cell::new(stage::PREPARE) }
+    }
+
+    pub(super) fn done(&self, name: &'static str) {
         self.now.set(name);
         let at_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         log!("stage {name} done");
@@ -98,7 +115,7 @@ impl Steps<'_> {
     }
 
     /// The last step known to be done. A console that has said something means that the kernel ran.
-    fn reached(&self, console: &str) -> &'static str {
+    pub(super) fn reached(&self, console: &str) -> &'static str {
         match self.now.get() {
             stage::ENGINE if !console.is_empty() => stage::KERNEL,
             now => now,
@@ -113,10 +130,28 @@ async fn wait_for_agent(
     signals: &mut Signals,
     step: &Steps<'_>,
 ) -> Result<Up, StartError> {
-    let coming = bring_up(machine.opener.clone(), spec, |name| step.done(name));
+    let (thaw, opener) = (machine.thaw.take(), machine.opener.clone());
+    let coming = async {
+        let monitor = match thaw {
+            Some(thaw) => {
+                let monitor =
+                    thaw.run().await.map_err(|error| StartError::Template { why: error.to_string() })?;
+                step.done(stage::RESTORE);
+                Some(monitor)
+            }
+            None => None,
+        };
+        Ok((bring_up(opener, spec, |name| step.done(name)).await?, monitor))
+    };
     let end = tokio::select! {
         biased;
-        up = coming => return up,
+        came = coming => {
+            let (up, monitor) = came?;
+            if let Some(monitor) = monitor {
+                machine.watch(monitor);
+            }
+            return Ok(up);
+        }
         end = machine.process.ended() => end,
         gone = owner.gone() => {
             return Err(match gone {

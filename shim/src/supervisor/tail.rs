@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
+use tokio::io::Interest;
 use tokio::task::JoinHandle;
 
 use super::log::{aside, log, rotate};
+use crate::sys;
 
 /// How much of the end is kept in memory.
 const KEPT: usize = 4096;
@@ -91,16 +91,18 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Starts to take from `source`, a stream socket.
+    /// Starts to take from `source`, a socket or a pipe.
     pub(crate) fn start(source: OwnedFd, mut sink: Sink) -> io::Result<Self> {
-        let source = std::os::unix::net::UnixStream::from(source);
-        source.set_nonblocking(true)?;
-        let mut source = UnixStream::from_std(source)?;
+        sys::set_nonblocking(&source)?;
+        let source = sys::watch(source, Interest::READABLE)?;
         let newest = Arc::new(Mutex::new(Newest::default()));
         let shared = Arc::clone(&newest);
         let pump = tokio::spawn(async move {
             let mut buffer = vec![0; KEPT];
-            while let Ok(length @ 1..) = source.read(&mut buffer).await {
+            let read = |source: &OwnedFd, buffer: &mut [u8]| Ok(nix::unistd::read(source, buffer)?);
+            while let Ok(length @ 1..) =
+                source.async_io(Interest::READABLE, |source| read(source, &mut buffer)).await
+            {
                 shared.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..length]);
                 sink.write(&buffer[..length]);
             }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use boxlite_proto::shim::ShimSpec;
+use boxlite_proto::shim::{Course, DiskCache, EngineKind, ShimSpec, files};
 use boxlite_proto::{AGENT_PORT, serial};
 
 use crate::engine::{Boot, Verbosity};
@@ -32,11 +32,22 @@ pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString
     let mut line = Line(Vec::with_capacity(64));
     line.option("-name", &spec.box_id);
     line.option("-sandbox", SANDBOX);
-    line.option("-M", MACHINE);
-    line.option("-accel", "tcg,thread=multi");
-    line.option("-cpu", "max,-svm");
+    let memory = Memory::of(spec);
+    line.option(
+        "-M",
+        if memory.is_some() { format!("{MACHINE},memory-backend=ram") } else { MACHINE.into() },
+    );
+    let on_kvm = spec.engine == EngineKind::QemuKvm;
+    // Either way without virtualisation inside: no box needs it, and it is much to get wrong.
+    let (accelerator, cpu) =
+        if on_kvm { ("kvm", "host,-svm,-vmx") } else { ("tcg,thread=multi", "max,-svm") };
+    line.option("-accel", accelerator);
+    line.option("-cpu", cpu);
     line.option("-smp", spec.cpus.to_string());
     line.option("-m", format!("{}M", spec.memory_mib));
+    if let Some(memory) = memory {
+        line.option("-object", memory.backend(spec.memory_mib));
+    }
     line.flag("-nodefaults");
     line.flag("-no-user-config");
     line.option("-display", "none");
@@ -45,7 +56,7 @@ pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString
     line.option("-chardev", format!("socket,id=monitor,fd={}", ends.monitor));
     line.option("-mon", "chardev=monitor,mode=control");
     line.option("-kernel", spec.kernel.as_os_str());
-    line.option("-append", kernel_line(boot));
+    line.option("-append", kernel_line(boot, on_kvm));
 
     line.option("-device", "virtio-serial-device");
     line.option("-chardev", format!("socket,id=console,fd={}", ends.console));
@@ -55,50 +66,99 @@ pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString
 
     // The guest disk comes first: the kernel's root is /dev/vda.
     line.disk(serial::GUEST, &Disk::read_only(&spec.guest_disk));
-    line.disk(serial::IMAGE, &Disk::read_only(&spec.image_disk));
-    line.disk(serial::BOX, &Disk::writable(Path::new(&spec.box_disk)));
+    match &spec.course {
+        Course::Freeze => {
+            line.placeholder(serial::IMAGE, true);
+            line.placeholder(serial::BOX, false);
+        }
+        Course::Boot | Course::Clone { .. } => {
+            line.disk(serial::IMAGE, &Disk::read_only(&spec.image_disk));
+            line.disk(serial::BOX, &Disk::writable(Path::new(&spec.box_disk), spec.disk_cache));
+        }
+    }
     line.option("-object", "rng-builtin,id=rng");
     line.option("-device", "virtio-rng-device,rng=rng");
+    if matches!(spec.course, Course::Clone { .. }) {
+        // Stopped, and without a state until the monitor brings it.
+        line.option("-incoming", "defer");
+        line.flag("-S");
+    }
     line.0
 }
 
+/// Memory that lies in a file: a template's own, or a clone's, which takes its pages from there as it needs them.
+struct Memory {
+    path: String,
+    is_shared: bool,
+}
+
+impl Memory {
+    fn of(spec: &ShimSpec) -> Option<Self> {
+        match &spec.course {
+            Course::Boot => None,
+            Course::Freeze => Some(Self { path: files::RAM.to_owned(), is_shared: true }),
+            Course::Clone { template } => {
+                Some(Self { path: format!("{template}/{}", files::RAM), is_shared: false })
+            }
+        }
+    }
+
+    fn backend(&self, memory_mib: u32) -> String {
+        let share = if self.is_shared { "on" } else { "off" };
+        // A comma would end the path.
+        let path = self.path.replace(',', ",,");
+        format!("memory-backend-file,id=ram,size={memory_mib}M,mem-path={path},share={share}")
+    }
+}
+
 /// The kernel's own command line. The clock's interrupt is one of the disks' here, so its driver could only fail,
-/// loudly and slowly; the kernel still reads the time from it.
-fn kernel_line(boot: Boot) -> String {
+/// loudly and slowly; the kernel still reads the time from it. The kernel would also measure whether the timer's
+/// interrupt comes, and panic when the host is too busy to deliver a few ticks in time: it does come.
+fn kernel_line(boot: Boot, on_kvm: bool) -> String {
     let voice = match boot.verbosity {
         Verbosity::Quiet => "quiet",
         Verbosity::Full => "loglevel=7",
     };
+    // An emulated CPU doesn't speculate: what guards against that would only cost time.
+    let mitigations = if on_kvm { "auto" } else { "off" };
     format!(
         "console=hvc0 {voice} reboot=t panic=-1 root=/dev/vda init=/init tsc_early_khz={} tsc=reliable \
-         mitigations=off selinux=0 initcall_blacklist=cmos_init",
+         mitigations={mitigations} selinux=0 no_timer_check initcall_blacklist=cmos_init",
         boot.tsc_khz
     )
 }
+
+/// Size of the disks that a template's guest sees: no clone's is larger. Its own size is told to the guest when the
+/// box's disk comes, and does not matter for an image, whose file system knows where it ends.
+const PLACEHOLDER_BYTES: u64 = 1 << 46;
 
 /// One disk file and how it is opened.
 struct Disk<'a> {
     path: &'a Path,
     format: &'static str,
     read_only: bool,
+    cache: DiskCache,
 }
 
 impl<'a> Disk<'a> {
     fn read_only(path: &'a Path) -> Self {
-        Self { path, format: "raw", read_only: true }
+        Self { path, format: "raw", read_only: true, cache: DiskCache::Writeback }
     }
 
     /// The path is relative: the shim's, and so QEMU's, working directory is the box's.
-    fn writable(path: &'a Path) -> Self {
-        Self { path, format: "qcow2", read_only: false }
+    fn writable(path: &'a Path, cache: DiskCache) -> Self {
+        Self { path, format: "qcow2", read_only: false, cache }
     }
 
-    /// The node's description. The format is always given: guessing it from content would trust the guest.
+    /// The node's description. The format is always given: guessing it from content would trust the guest. So is the
+    /// cache, which the file below inherits: never around the host's page cache, and the guest's flushes go through to
+    /// the host's file unless its owner wants them dropped.
     fn node(&self, name: &str) -> OsString {
         use std::os::unix::ffi::{OsStrExt, OsStringExt};
         let unmap = if self.read_only { "ignore" } else { "unmap" };
+        let no_flush = self.cache == DiskCache::Unsafe;
         let mut json = format!(
-            r#"{{"node-name":"{name}","driver":"{}","read-only":{read_only},"discard":"{unmap}","file":{{"driver":"file","read-only":{read_only},"discard":"{unmap}","filename":""#,
+            r#"{{"node-name":"{name}","driver":"{}","read-only":{read_only},"discard":"{unmap}","cache":{{"direct":false,"no-flush":{no_flush}}},"file":{{"driver":"file","read-only":{read_only},"discard":"{unmap}","filename":""#,
             self.format,
             read_only = self.read_only,
         )
@@ -130,6 +190,21 @@ impl Line {
 
     fn disk(&mut self, name: &str, disk: &Disk<'_>) {
         self.option("-blockdev", disk.node(name));
+        self.disk_device(name);
+    }
+
+    /// A disk of zeros in place of one that a template's clones will have.
+    fn placeholder(&mut self, name: &str, read_only: bool) {
+        self.option(
+            "-blockdev",
+            format!(
+                r#"{{"node-name":"{name}","driver":"null-co","size":{PLACEHOLDER_BYTES},"read-zeroes":true,"read-only":{read_only}}}"#
+            ),
+        );
+        self.disk_device(name);
+    }
+
+    fn disk_device(&mut self, name: &str) {
         // Errors are the guest's to see: QEMU's own choice, to pause the machine on a full disk, would look like a hang.
         self.option(
             "-device",

@@ -1,23 +1,14 @@
 //! Turns QEMU's last words into an error that a person can act on.
 
 use crate::engine::process::End;
-use crate::supervisor::failure::{Shortage, StartError};
-
-/// What QEMU or the C library says when something has run out, and what that was.
-const SHORTAGES: [(&str, Shortage); 6] = [
-    ("cannot set up guest memory", Shortage::Memory),
-    ("Cannot allocate memory", Shortage::Memory),
-    ("cannot allocate memory", Shortage::Memory),
-    ("No space left on device", Shortage::Disk),
-    ("Disk quota exceeded", Shortage::Disk),
-    ("Too many open files", Shortage::Descriptors),
-];
+use crate::engine::shortage;
+use crate::supervisor::failure::StartError;
 
 /// Why QEMU ended before the agent answered.
 pub(super) fn explain(end: End, messages: String) -> StartError {
     let messages = messages.trim().to_owned();
-    match SHORTAGES.iter().find(|(text, _)| messages.contains(text)) {
-        Some((_, shortage)) => StartError::Shortage { shortage: *shortage, messages },
+    match shortage::told_by(&messages) {
+        Some(shortage) => StartError::Shortage { shortage, messages },
         None if end == End::Exited(0) => StartError::GuestDied,
         // QEMU says what it can't open or understand before the guest runs, and nothing after.
         None if end == End::Exited(1) && !messages.is_empty() => StartError::EngineRefused { messages },
@@ -28,19 +19,17 @@ pub(super) fn explain(end: End, messages: String) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::failure::Shortage;
 
     #[test]
-    fn shortages_are_recognised() {
+    fn a_shortage_counts_whatever_the_exit_code() {
         let memory = "qemu-system-x86_64: cannot set up guest memory 'microvm.ram': Cannot allocate memory\n";
-        assert!(matches!(
-            explain(End::Exited(1), memory.into()),
-            StartError::Shortage { shortage: Shortage::Memory, .. }
-        ));
-        let disk = "qemu-system-x86_64: -blockdev x: Could not open: No space left on device";
-        assert!(matches!(
-            explain(End::Exited(1), disk.into()),
-            StartError::Shortage { shortage: Shortage::Disk, .. }
-        ));
+        for end in [End::Exited(1), End::Exited(0)] {
+            assert!(matches!(
+                explain(end, memory.into()),
+                StartError::Shortage { shortage: Shortage::Memory, .. }
+            ));
+        }
     }
 
     #[test]

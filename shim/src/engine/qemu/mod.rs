@@ -9,14 +9,15 @@ pub(crate) mod qmp;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-use boxlite_proto::shim::ShimSpec;
+use boxlite_proto::shim::{Course, ShimSpec, files};
 
 use super::process::{End, Process};
-use super::{Boot, Engine, Machine};
+use super::{AgentPipe, Boot, Engine, Frozen, Machine, readable_file};
 use crate::supervisor::failure::{Piece, StartError};
 use command::Ends;
 
@@ -33,7 +34,10 @@ impl Engine for Qemu {
             (Piece::ImageDisk, &spec.image_disk),
             (Piece::BoxDisk, &box_disk),
         ];
-        for (piece, path) in pieces {
+        // A template has no box yet.
+        let wanted = if spec.course == Course::Freeze { &pieces[..3] } else { &pieces[..] };
+        for (piece, path) in wanted {
+            let (piece, path) = (*piece, *path);
             readable_file(path).map_err(|source| StartError::Piece { piece, path: path.into(), source })?;
         }
         Ok(())
@@ -54,32 +58,55 @@ impl Engine for Qemu {
         monitor.write_all(qmp::HANDSHAKE).map_err(plumbing)?;
         let mut qemu = Command::new(&spec.engine_program);
         qemu.args(command::arguments(spec, boot, ends));
-        let pass: [OwnedFd; 3] = [agent_there.into(), console_there.into(), monitor_there.into()];
+        let mut pass: Vec<OwnedFd> = vec![agent_there.into(), console_there.into(), monitor_there.into()];
+        let frozen = match &spec.course {
+            Course::Clone { template } => Some(open_template(spec, Path::new(template), &mut pass)?),
+            Course::Boot | Course::Freeze => None,
+        };
         let process = Process::spawn(qemu, messages_there.into(), &pass)
             .map_err(|source| StartError::EngineStart { program: spec.engine_program.clone(), source })?;
         Ok(Machine {
             process,
-            agent: agent.into(),
+            agent: AgentPipe::Open(agent.into()),
             console: console.into(),
             messages: messages.into(),
             monitor: Some(monitor.into()),
+            frozen,
         })
     }
 
     fn explain(&self, end: End, messages: String) -> StartError {
         explain::explain(end, messages)
     }
+
+    fn needs_tsc_rate(&self) -> bool {
+        true
+    }
+}
+
+/// Opens a template's state for QEMU to inherit. Its memory QEMU opens by itself.
+fn open_template(spec: &ShimSpec, template: &Path, pass: &mut Vec<OwnedFd>) -> Result<Frozen, StartError> {
+    let unusable = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| StartError::Template { why: format!("{}: {source}", path.display()) }
+    };
+    let state = template.join(files::STATE);
+    let state: OwnedFd = File::open(&state).map_err(unusable(&state))?.into();
+    let box_disk = Path::new(&spec.box_disk);
+    let frozen =
+        Frozen { state: state.as_raw_fd(), box_disk: virtual_size(box_disk).map_err(unusable(box_disk))? };
+    pass.push(state);
+    Ok(frozen)
+}
+
+/// The size of a disk in a qcow2 file, as its header has it (QEMU's docs/interop/qcow2: bytes 24 to 31, big-endian).
+fn virtual_size(disk: &Path) -> io::Result<u64> {
+    let mut size = [0; 8];
+    File::open(disk)?.read_exact_at(&mut size, 24)?;
+    Ok(u64::from_be_bytes(size))
 }
 
 /// Both ends close-on-exec.
 fn pair() -> io::Result<(UnixStream, UnixStream)> {
     UnixStream::pair()
-}
-
-fn readable_file(path: &Path) -> io::Result<()> {
-    if File::open(path)?.metadata()?.is_file() {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(libc::EISDIR))
-    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::AgentPipe;
 use crate::supervisor::channel;
 use std::future::poll_fn;
 use std::os::unix::net::UnixStream as StdStream;
@@ -24,7 +25,7 @@ async fn greeted_by(words: &[u8]) -> Result<Events, StartError> {
             });
         }
     });
-    let (opener, _running) = channel::start(ours.into()).unwrap();
+    let (opener, _running) = channel::start(AgentPipe::Open(ours.into())).unwrap();
     tokio::time::timeout(Duration::from_secs(5), greet(&opener)).await.expect("it hangs")
 }
 

@@ -28,7 +28,7 @@ fn start_with(agent: Agent) -> (Opener, JoinHandle<ConnectionError>) {
             kept.push(stream);
         }
     });
-    start(ours.into()).unwrap()
+    start(AgentPipe::Open(ours.into())).unwrap()
 }
 
 async fn open_silent(opener: &Opener, count: usize) -> Vec<yamux::Stream> {
@@ -70,10 +70,27 @@ async fn churn_does_not_end_the_channel() {
 #[tokio::test]
 async fn the_end_of_the_pipe_ends_the_channel() {
     let (ours, theirs) = StdStream::pair().unwrap();
-    let (opener, running) = start(ours.into()).unwrap();
+    let (opener, running) = start(AgentPipe::Open(ours.into())).unwrap();
     let mut stream = opener.open().await.unwrap();
     drop(theirs);
     timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(opener.open().await.unwrap_err(), ChannelEnded);
+}
+
+#[tokio::test]
+async fn the_first_to_connect_is_the_pipe_and_there_is_no_second() {
+    let dir = std::env::temp_dir().join(format!("shim-channel-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let path = dir.join("s");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let (opener, running) = start(AgentPipe::Expected(socket)).unwrap();
+    let asked = tokio::spawn(async move { opener.open().await });
+    let agent = UnixStream::connect(&path).await.unwrap();
+    // What waited for the pipe is served.
+    timeout(Duration::from_secs(5), asked).await.unwrap().unwrap().unwrap();
+    crate::sys::soon("the second finds nobody", || StdStream::connect(&path).is_err());
+    drop(agent);
+    timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -44,18 +44,21 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn a_packet_brings_its_descriptor_and_an_end_is_an_error() {
+fn a_packet_brings_its_descriptors_and_an_end_is_an_error() {
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
     let passed = fs::File::open("/dev/null").unwrap();
-    let fds = [passed.as_raw_fd()];
+    let fds = [passed.as_raw_fd(), theirs.as_raw_fd()];
     let parts = [IoSlice::new(b"{}")];
     let rights = [ControlMessage::ScmRights(&fds)];
     sendmsg::<()>(theirs.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).unwrap();
-    let (json, fd) = receive_packet(&ours).unwrap();
+    let (json, got) = receive_packet(&ours).unwrap();
     assert_eq!(json, b"{}");
-    let flags = fcntl(fd.unwrap(), FcntlArg::F_GETFD).unwrap();
-    assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    assert_eq!(got.len(), 2);
+    for fd in got {
+        let flags = fcntl(fd, FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    }
     drop(theirs);
     assert_eq!(receive_packet(&ours).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }

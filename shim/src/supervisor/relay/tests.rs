@@ -1,6 +1,7 @@
 //! Each test has a real client socket on one side and a real yamux peer, as the agent is one, on the other.
 
 use super::*;
+use crate::engine::AgentPipe;
 use crate::supervisor::channel::{self, Opener};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use std::io::{Read, Write};
@@ -19,7 +20,7 @@ struct Agent {
 
 fn agent() -> Agent {
     let (ours, theirs) = StdStream::pair().unwrap();
-    let (opener, _) = channel::start(ours.into()).unwrap();
+    let (opener, _) = channel::start(AgentPipe::Open(ours.into())).unwrap();
     theirs.set_nonblocking(true).unwrap();
     let theirs = tokio_util::compat::TokioAsyncReadCompatExt::compat(UnixStream::from_std(theirs).unwrap());
     let mut connection = yamux::Connection::new(theirs, channel::config(), yamux::Mode::Server);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::AgentPipe;
 use crate::supervisor::channel;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +19,7 @@ impl Served {
         let dir = std::env::temp_dir().join(format!("shim-sock-{name}-{}", std::process::id()));
         fs::create_dir(&dir).unwrap();
         let (ours, theirs) = StdStream::pair().unwrap();
-        let (opener, _) = channel::start(ours.into()).unwrap();
+        let (opener, _) = channel::start(AgentPipe::Open(ours.into())).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let theirs =
             tokio_util::compat::TokioAsyncReadCompatExt::compat(UnixStream::from_std(theirs).unwrap());

@@ -1,11 +1,11 @@
 use super::*;
-use boxlite_proto::shim::EngineKind;
 use std::os::unix::ffi::OsStringExt;
 
 fn spec() -> ShimSpec {
     ShimSpec {
         protocol: 1,
         build_id: "b".into(),
+        course: Course::Boot,
         box_id: "aB3xYz012345".into(),
         box_dir: "/home/u/boxes/aB3xYz012345".into(),
         engine: EngineKind::QemuTcg,
@@ -14,6 +14,7 @@ fn spec() -> ShimSpec {
         guest_disk: "/lib/guest.erofs".into(),
         image_disk: "/home/u/img".into(),
         box_disk: "box.qcow2".into(),
+        disk_cache: DiskCache::Writeback,
         cpus: 2,
         memory_mib: 512,
         hostname: "secret-host".into(),
@@ -48,6 +49,31 @@ fn the_box_and_its_size_are_in_the_command_line() {
 }
 
 #[test]
+fn a_template_and_its_clones_have_the_same_machine_and_other_disks() {
+    let freeze = line(&ShimSpec { course: Course::Freeze, ..spec() }, Verbosity::Quiet);
+    let template = "../../templates/k,1".to_owned();
+    let clone = line(&ShimSpec { course: Course::Clone { template }, ..spec() }, Verbosity::Quiet);
+    assert_eq!(value_of(&freeze, "-object")[0], "memory-backend-file,id=ram,size=512M,mem-path=ram,share=on");
+    assert_eq!(
+        value_of(&clone, "-object")[0],
+        "memory-backend-file,id=ram,size=512M,mem-path=../../templates/k,,1/ram,share=off"
+    );
+    for option in ["-M", "-cpu", "-accel", "-smp", "-m", "-kernel", "-append", "-device", "-chardev"] {
+        assert_eq!(value_of(&freeze, option), value_of(&clone, option), "{option}");
+    }
+    let placeholders = value_of(&freeze, "-blockdev");
+    assert!(placeholders[1].contains("null-co") && placeholders[2].contains("null-co"), "{placeholders:?}");
+    for placeholder in &placeholders[1..] {
+        serde_json::from_str::<serde_json::Value>(placeholder).unwrap();
+    }
+    let boot = line(&spec(), Verbosity::Quiet);
+    assert_eq!(value_of(&boot, "-blockdev"), value_of(&clone, "-blockdev"));
+    assert_eq!(value_of(&clone, "-incoming"), ["defer"]);
+    assert!(clone.iter().any(|argument| argument == "-S"));
+    assert!(!boot.iter().chain(&freeze).any(|argument| argument == "-S" || argument == "-incoming"));
+}
+
+#[test]
 fn devices_fit_and_the_guest_disk_is_first() {
     let line = line(&spec(), Verbosity::Quiet);
     let devices = value_of(&line, "-device");
@@ -69,15 +95,34 @@ fn the_kernel_hears_the_rate_and_how_loud_to_be() {
 }
 
 #[test]
+fn the_accelerator_is_the_engines() {
+    let emulated = line(&spec(), Verbosity::Quiet);
+    assert_eq!(value_of(&emulated, "-accel"), ["tcg,thread=multi"]);
+    assert_eq!(value_of(&emulated, "-cpu"), ["max,-svm"]);
+    assert!(value_of(&emulated, "-append")[0].contains(" mitigations=off "));
+    let on_kvm = line(&ShimSpec { engine: EngineKind::QemuKvm, ..spec() }, Verbosity::Quiet);
+    assert_eq!(value_of(&on_kvm, "-accel"), ["kvm"]);
+    assert_eq!(value_of(&on_kvm, "-cpu"), ["host,-svm,-vmx"]);
+    // On a real CPU the guest's kernel guards itself from its users.
+    assert!(value_of(&on_kvm, "-append")[0].contains(" mitigations=auto "));
+    let rest = |line: &[OsString]| {
+        line.iter().filter(|word| !word.to_string_lossy().contains("mitigations")).count()
+    };
+    assert_eq!(rest(&emulated), rest(&on_kvm), "nothing else differs");
+}
+
+#[test]
 fn what_the_agent_is_told_is_not_in_the_command_line() {
     assert!(line(&spec(), Verbosity::Quiet).iter().all(|word| !word.to_string_lossy().contains("secret")));
 }
 
+fn nodes(line: &[OsString]) -> Vec<serde_json::Value> {
+    value_of(line, "-blockdev").iter().map(|node| serde_json::from_str(node).unwrap()).collect()
+}
+
 #[test]
 fn disks_have_their_format_and_only_the_box_disk_is_written() {
-    let line = line(&spec(), Verbosity::Quiet);
-    let nodes: Vec<serde_json::Value> =
-        value_of(&line, "-blockdev").iter().map(|node| serde_json::from_str(node).unwrap()).collect();
+    let nodes = nodes(&line(&spec(), Verbosity::Quiet));
     let facts: Vec<_> = nodes
         .iter()
         .map(|node| {
@@ -89,6 +134,18 @@ fn disks_have_their_format_and_only_the_box_disk_is_written() {
         .map(|(a, b, c)| (a.into(), b.into(), c));
     assert_eq!(facts, expected);
     assert_eq!(nodes[2]["file"]["filename"], "box.qcow2");
+}
+
+#[test]
+fn flushes_are_dropped_for_the_box_disk_alone_and_only_when_asked() {
+    for (disk_cache, dropped) in
+        [(DiskCache::Writeback, [false; 3]), (DiskCache::Unsafe, [false, false, true])]
+    {
+        let spec = ShimSpec { disk_cache, ..spec() };
+        let nodes = nodes(&line(&spec, Verbosity::Quiet));
+        let caches: Vec<_> = nodes.iter().map(|node| node["cache"]["no-flush"].as_bool()).collect();
+        assert_eq!(caches, dropped.map(Some), "{disk_cache:?}");
+    }
 }
 
 #[test]
