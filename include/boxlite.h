@@ -27,7 +27,7 @@
  * Waiting. A function that can block takes a boxlite_call, which may be NULL: no deadline, not cancellable. Without a
  * deadline, waiting for a lock that somebody else holds ends after 30 seconds with BOXLITE_BUSY. No ..._free blocks.
  *
- * Forks. In a forked child, runtimes, boxes and calls of the parent return BOXLITE_FORKED, and freeing them does
+ * Forks. In a forked child, runtimes, boxes, executions and calls of the parent return BOXLITE_FORKED, and freeing them does
  * nothing. Builders and results stay usable, and a new runtime can be opened there.
  *
  * Flags are int32_t: 0 = no, anything else = yes; a function that answers with a flag returns 0 or 1. Times are int64_t
@@ -43,6 +43,7 @@
  * @defgroup progress Progress
  * @defgroup runtime_options Options of a runtime
  * @defgroup runtime Runtime
+ * @defgroup repair Repair of a home
  * @defgroup system_check System check
  * @defgroup box_options Options of a box
  * @defgroup box Boxes
@@ -50,6 +51,10 @@
  * @defgroup list Lists of boxes
  * @defgroup command Commands
  * @defgroup exec Running a command to its end
+ * @defgroup execution Commands that run
+ * @defgroup execution_streams Streams of a command
+ * @defgroup executions The commands of a box
+ * @defgroup copy Files into a box and out of it
  */
 
 #ifndef BOXLITE_H
@@ -63,6 +68,21 @@
  * ever changed or taken away within one soname.
  */
 #define BOXLITE_ABI_VERSION 1
+
+/**
+ * libkrun where KVM runs guests at hardware speed, else QEMU with software emulation (the default).
+ */
+#define BOXLITE_ENGINE_AUTO 0
+
+/**
+ * libkrun, or an error that says why it cannot run.
+ */
+#define BOXLITE_ENGINE_KRUN 1
+
+/**
+ * QEMU, on KVM where that can be used.
+ */
+#define BOXLITE_ENGINE_QEMU 2
 
 /**
  * The registry is reached over TLS (the default).
@@ -95,6 +115,21 @@
 #define BOXLITE_LOG_DEBUG 4
 
 /**
+ * The box's row in the database could be read, and is as it was.
+ */
+#define BOXLITE_REPAIR_KEPT 0
+
+/**
+ * The box's row was made anew from what its directory remembers.
+ */
+#define BOXLITE_REPAIR_REBUILT 1
+
+/**
+ * Neither was possible: the box is no more, and its directory, with its disk, is kept aside.
+ */
+#define BOXLITE_REPAIR_LOST 2
+
+/**
  * As it should be.
  */
 #define BOXLITE_CHECK_OK 0
@@ -108,6 +143,16 @@
  * Boxes cannot run until this is remedied.
  */
 #define BOXLITE_CHECK_FAILED 2
+
+/**
+ * Disk cache: an fsync in the box reaches the host's disk. The default.
+ */
+#define BOXLITE_DISK_CACHE_WRITEBACK 0
+
+/**
+ * Disk cache: an fsync in the box ends in the host's memory. Faster, for boxes whose data can be made again.
+ */
+#define BOXLITE_DISK_CACHE_UNSAFE 1
 
 /**
  * Not known: its record cannot be read.
@@ -145,6 +190,62 @@
 #define BOXLITE_STATUS_FAILED 6
 
 /**
+ * Standard input is /dev/null.
+ */
+#define BOXLITE_STDIN_NULL 0
+
+/**
+ * Standard input is a stream, and losing its connection is end of file.
+ */
+#define BOXLITE_STDIN_ONCE 1
+
+/**
+ * Standard input is a stream of which only boxlite_execution_close_stdin() or a half-close is the end: whoever attaches
+ * later may write on.
+ */
+#define BOXLITE_STDIN_KEEP 2
+
+/**
+ * The newest 1 MiB of the output is kept until somebody takes the stream; the process never blocks (the default).
+ */
+#define BOXLITE_OUTPUT_RETAIN 0
+
+/**
+ * No byte of the output is lost from the first on: the process blocks until somebody takes the stream and reads.
+ */
+#define BOXLITE_OUTPUT_PIPE 1
+
+/**
+ * The output goes to /dev/null.
+ */
+#define BOXLITE_OUTPUT_NULL 2
+
+/**
+ * Standard output, or everything that comes from a terminal.
+ */
+#define BOXLITE_STREAM_STDOUT 1
+
+/**
+ * Standard error.
+ */
+#define BOXLITE_STREAM_STDERR 2
+
+/**
+ * The descriptor does not block: read() and write() return EAGAIN where they would wait.
+ */
+#define BOXLITE_FD_NONBLOCK 1
+
+/**
+ * The oldest byte that is still there.
+ */
+#define BOXLITE_OFFSET_OLDEST UINT64_MAX
+
+/**
+ * The permission bits of a new file: 0644.
+ */
+#define BOXLITE_MODE_DEFAULT -1
+
+/**
  * A box: a virtual machine made from an image, running or not. Serves any number of threads. A handle does not keep
  * the box alive, and freeing it does not stop the box.
  */
@@ -155,6 +256,11 @@ typedef struct boxlite_box boxlite_box;
  * boxes, also in a forked child.
  */
 typedef struct boxlite_box_options boxlite_box_options;
+
+/**
+ * Bytes that were read. Serves any number of threads, also in a forked child.
+ */
+typedef struct boxlite_bytes boxlite_bytes;
 
 /**
  * How to wait for a call that can block: its deadline, its progress callback, and the means to cancel it. Serves any
@@ -169,6 +275,12 @@ typedef struct boxlite_call boxlite_call;
 typedef struct boxlite_command boxlite_command;
 
 /**
+ * How to copy. A builder: used by one thread at a time, copied by what uses it, and usable any number of times, also in
+ * a forked child.
+ */
+typedef struct boxlite_copy_options boxlite_copy_options;
+
+/**
  * Why a call failed. Read-only, so any number of threads may read it; freed with boxlite_error_free().
  */
 typedef struct boxlite_error boxlite_error;
@@ -177,6 +289,27 @@ typedef struct boxlite_error boxlite_error;
  * What a command did. Read-only, so any number of threads may read it.
  */
 typedef struct boxlite_exec_result boxlite_exec_result;
+
+/**
+ * A command in a box that runs, or has run. Serves any number of threads. A handle does not keep the command alive, and
+ * freeing it ends nothing but the streams nobody has taken.
+ */
+typedef struct boxlite_execution boxlite_execution;
+
+/**
+ * One command of a list.
+ */
+typedef struct boxlite_execution_info boxlite_execution_info;
+
+/**
+ * The commands of a box at one moment, in the order they were started. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_execution_list boxlite_execution_list;
+
+/**
+ * How a command ended. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_exit boxlite_exit;
 
 /**
  * A box at one moment. Read-only, so any number of threads may read it.
@@ -200,6 +333,11 @@ typedef struct boxlite_list_options boxlite_list_options;
 typedef struct boxlite_progress boxlite_progress;
 
 /**
+ * What a repair came to. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_repair boxlite_repair;
+
+/**
  * A runtime: one home directory with its boxes and images. Serves any number of threads. Any number of runtimes, in
  * any number of processes, may use one home.
  */
@@ -210,6 +348,11 @@ typedef struct boxlite_runtime boxlite_runtime;
  * number of runtimes, also in a forked child.
  */
 typedef struct boxlite_runtime_options boxlite_runtime_options;
+
+/**
+ * How an output stream stands. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_stream_state boxlite_stream_state;
 
 /**
  * What was found out about this machine. Read-only, so any number of threads may read it.
@@ -638,6 +781,18 @@ boxlite_code boxlite_runtime_options_set_log_fd(boxlite_runtime_options *options
                                                 boxlite_error **error);
 
 /**
+ * Sets the engine (BOXLITE_ENGINE_...) of boxes whose own options say none. Without it $BOXLITE_ENGINE ("auto", "krun",
+ * "qemu") says it, else it is BOXLITE_ENGINE_AUTO.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `engine` is no engine.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_engine(boxlite_runtime_options *options,
+                                                int32_t engine,
+                                                boxlite_error **error);
+
+/**
  * Says how a registry is reached: `host` with ":port" where it is not the usual one, and `transport`
  * (BOXLITE_TRANSPORT_...). A registry that was added before starts anew. UTF-8; copied.
  *
@@ -754,6 +909,122 @@ boxlite_code boxlite_runtime_shutdown(boxlite_runtime *runtime,
  * @ingroup runtime
  */
 void boxlite_runtime_free(boxlite_runtime *runtime);
+
+/**
+ * Sets how many bytes on disk the home's templates may take together (default 1 GiB): frozen machines that boxes are
+ * cloned from, so that they need not boot. One takes some 70 MB; those that were not used for longest go first. 0 = no
+ * templates: every box boots.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `bytes` is negative.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_template_space(boxlite_runtime_options *options,
+                                                        int64_t bytes,
+                                                        boxlite_error **error);
+
+/**
+ * Makes the template that boxes with these options are cloned from, so that the first of them need not boot, either.
+ * Only the sizes in `options` count; it may be NULL for all defaults, and is copied. Without this call a template is made
+ * in the background after a box has booted. Does nothing where there is a template already, or where boxes have none:
+ * when they do not run on software emulation, or the templates' space is 0.
+ *
+ * Blocks for a second or two; when `call`, which may be NULL, cuts it off, nothing is left behind. Any thread. Errors:
+ * BOXLITE_INVALID_ARGUMENT when `runtime` is NULL; BOXLITE_RESOURCE_EXHAUSTED when the template has no room;
+ * BOXLITE_ENGINE when its machine does not come up; BOXLITE_CONFIG when a piece is missing; BOXLITE_STORAGE;
+ * BOXLITE_BUSY; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED after boxlite_runtime_shutdown(); BOXLITE_FORKED.
+ *
+ * @ingroup runtime
+ */
+boxlite_code boxlite_runtime_prepare(boxlite_runtime *runtime,
+                                     const boxlite_box_options *options,
+                                     boxlite_call *call,
+                                     boxlite_error **error);
+
+/**
+ * Repairs a home whose database is damaged, lost, or lacks boxes whose directories are there. `options` name the home,
+ * as for boxlite_runtime_new(), which need not work; NULL = all defaults.
+ *
+ * A damaged database is kept aside under another name and never deleted. The new one gets every row that can still be
+ * read, and rows made from the boxes' directories for the rest; boxes' disks are not touched, and boxes that run go on:
+ * the next runtime finds them. A sound database only gets rows that it lacks. May be called at any time and from any
+ * process: runtimes that have the damaged database open return BOXLITE_DATABASE from then on, and are to be opened anew.
+ *
+ * On success *repair is a new report, which the caller frees with boxlite_repair_free(); on failure NULL, and the home
+ * is as before. Blocks: for as long as the database is large, and up to 30 s for another process that opens or repairs
+ * the home. Any thread; works in a forked child. Errors: BOXLITE_INVALID_ARGUMENT when `repair` is NULL;
+ * BOXLITE_CONFIG when a newer version wrote the database; BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_BUSY.
+ *
+ * @ingroup repair
+ */
+boxlite_code boxlite_runtime_repair(const boxlite_runtime_options *options,
+                                    boxlite_repair **repair,
+                                    boxlite_error **error);
+
+/**
+ * How many boxes the report tells of; 0 when `repair` is NULL.
+ *
+ * @ingroup repair
+ */
+size_t boxlite_repair_len(const boxlite_repair *repair);
+
+/**
+ * Id of box `index`. Valid until the report is freed; NULL when `index` is out of range or `repair` is NULL.
+ *
+ * @ingroup repair
+ */
+const char *boxlite_repair_id(const boxlite_repair *repair,
+                              size_t index);
+
+/**
+ * Name of box `index`, NULL when it has none. Valid until the report is freed; NULL when `index` is out of range or
+ * `repair` is NULL.
+ *
+ * @ingroup repair
+ */
+const char *boxlite_repair_name(const boxlite_repair *repair,
+                                size_t index);
+
+/**
+ * What became of box `index`, one of BOXLITE_REPAIR_...; BOXLITE_REPAIR_LOST when `index` is out of range or `repair` is
+ * NULL.
+ *
+ * @ingroup repair
+ */
+int32_t boxlite_repair_outcome(const boxlite_repair *repair,
+                               size_t index);
+
+/**
+ * What became of box `index` and why, for a person. Valid until the report is freed; NULL when `index` is out of range
+ * or `repair` is NULL.
+ *
+ * @ingroup repair
+ */
+const char *boxlite_repair_detail(const boxlite_repair *repair,
+                                  size_t index);
+
+/**
+ * How many files and directories were kept aside; 0 when `repair` is NULL, or the database was sound.
+ *
+ * @ingroup repair
+ */
+size_t boxlite_repair_kept_len(const boxlite_repair *repair);
+
+/**
+ * Path of file or directory `index` that was kept aside: any bytes but NUL. Nothing reads it any more. Valid until the
+ * report is freed; NULL when `index` is out of range or `repair` is NULL.
+ *
+ * @ingroup repair
+ */
+const char *boxlite_repair_kept_path(const boxlite_repair *repair,
+                                     size_t index);
+
+/**
+ * Frees a report. Does nothing when `repair` is NULL. Does not block.
+ *
+ * @ingroup repair
+ */
+void boxlite_repair_free(boxlite_repair *repair);
 
 /**
  * Finds out what this machine offers: virtualisation, the parts of boxlite, the tools it uses, the home. That
@@ -900,6 +1171,19 @@ boxlite_code boxlite_box_options_set_disk_size_gb(boxlite_box_options *options,
                                                   boxlite_error **error);
 
 /**
+ * Sets what an fsync in the box comes to: BOXLITE_DISK_CACHE_WRITEBACK (the default): synced data survives the death of
+ * any process and of the host; BOXLITE_DISK_CACHE_UNSAFE: of any process only, after a loss of the host's power the
+ * box's disk may be damaged as a whole.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `disk_cache` is none of these.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_disk_cache(boxlite_box_options *options,
+                                                int32_t disk_cache,
+                                                boxlite_error **error);
+
+/**
  * Sets an environment variable of every command in the box, over the image's; setting it again replaces it. The name
  * is UTF-8, the value any bytes; copied.
  *
@@ -959,6 +1243,18 @@ boxlite_code boxlite_box_options_set_auto_remove(boxlite_box_options *options,
  */
 boxlite_code boxlite_box_options_set_detach(boxlite_box_options *options,
                                             int32_t detach,
+                                            boxlite_error **error);
+
+/**
+ * Sets the engine that runs the box (BOXLITE_ENGINE_...), whatever the runtime's options and $BOXLITE_ENGINE say. One
+ * that cannot run here is refused when the box starts, with BOXLITE_ENGINE and the reason.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `engine` is no engine.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_engine(boxlite_box_options *options,
+                                            int32_t engine,
                                             boxlite_error **error);
 
 /**
@@ -1208,8 +1504,8 @@ int32_t boxlite_info_detach(const boxlite_info *info);
 const char *boxlite_info_failure(const boxlite_info *info);
 
 /**
- * Which engine runs the box, such as "qemu". Valid until the info is freed; NULL when it has not been started or
- * `info` is NULL.
+ * Which engine runs the box, or ran it last: "libkrun", "qemu-kvm" or "qemu-tcg" (software emulation). Valid until the
+ * info is freed; NULL when it has not been started or `info` is NULL.
  *
  * @ingroup info
  */
@@ -1492,6 +1788,71 @@ boxlite_code boxlite_command_set_drain_ms(boxlite_command *command,
 void boxlite_command_free(boxlite_command *command);
 
 /**
+ * Sets where standard input comes from when the command is started by boxlite_box_exec_start(): one of the
+ * BOXLITE_STDIN_ constants. The default is BOXLITE_STDIN_KEEP with a terminal or in a detached box, else
+ * BOXLITE_STDIN_ONCE. boxlite_exec() does not look at it: its input is set by boxlite_command_set_input().
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL or `mode` is none of them.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_stdin(boxlite_command *command,
+                                       int32_t mode,
+                                       boxlite_error **error);
+
+/**
+ * Sets where standard output goes: one of the BOXLITE_OUTPUT_ constants, default BOXLITE_OUTPUT_RETAIN. For
+ * boxlite_exec(), which reads all of it, only BOXLITE_OUTPUT_NULL makes a difference.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL or `mode` is none of them.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_stdout(boxlite_command *command,
+                                        int32_t mode,
+                                        boxlite_error **error);
+
+/**
+ * Sets where standard error goes, as boxlite_command_set_stdout() does for standard output.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL or `mode` is no output mode.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_stderr(boxlite_command *command,
+                                        int32_t mode,
+                                        boxlite_error **error);
+
+/**
+ * Gives the command a terminal of `rows` lines and `cols` columns when it is started by boxlite_box_exec_start(): one
+ * stream in both directions, taken by boxlite_execution_take_tty(). The default is none.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, or `rows` or `cols` is not between 1 and
+ * 65535.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_tty(boxlite_command *command,
+                                     int32_t rows,
+                                     int32_t cols,
+                                     boxlite_error **error);
+
+/**
+ * Limits what this command and all its processes may use, each 0 for no limit besides the box's: `pids` processes at a
+ * time, `memory_bytes` of memory, `open_files` of each process, `cpu_millis` thousandths of one CPU.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL.
+ *
+ * @ingroup command
+ */
+boxlite_code boxlite_command_set_limits(boxlite_command *command,
+                                        uint64_t pids,
+                                        uint64_t memory_bytes,
+                                        uint64_t open_files,
+                                        uint64_t cpu_millis,
+                                        boxlite_error **error);
+
+/**
  * Runs a command in the box and returns when its process has ended, with its exit and its output. Starts the box when
  * it does not run. A command that exits with a code other than 0, dies of a signal, or runs into its own timeout is a
  * success of this function: the result tells.
@@ -1618,6 +1979,574 @@ int32_t boxlite_exec_result_output_still_open(const boxlite_exec_result *result)
  * @ingroup exec
  */
 void boxlite_exec_result_free(boxlite_exec_result *result);
+
+/**
+ * Starts a command in the box and returns when its process runs. Starts the box when it does not run. What
+ * boxlite_command_set_input(), _set_max_output() and _set_drain_ms() set concerns boxlite_exec() only; `command` is
+ * copied.
+ *
+ * On success *execution is a new handle, which the caller frees with boxlite_execution_free(); on failure NULL. When
+ * `call`, which may be NULL, cuts it off, no process is left. Blocks; reports progress while the box starts. Any
+ * thread, any number at a time on one box. Errors: those of boxlite_exec().
+ *
+ * @ingroup execution
+ */
+boxlite_code boxlite_box_exec_start(boxlite_box *box,
+                                    const boxlite_command *command,
+                                    boxlite_call *call,
+                                    boxlite_execution **execution,
+                                    boxlite_error **error);
+
+/**
+ * Takes up a command by its id, whichever process started it: one that runs, or one of the newest 64 that have ended
+ * since the box started. Does not start the box.
+ *
+ * A stream that is taken through the new handle is taken over: who had it before gets end of file, and
+ * boxlite_execution_stream_state() says so.
+ *
+ * On success *execution is a new handle, which the caller frees with boxlite_execution_free(); on failure NULL. Blocks;
+ * `call` may be NULL. Any thread. Errors: BOXLITE_NOT_FOUND when the box knows no such command or does not run;
+ * BOXLITE_INVALID_ARGUMENT when `box`, `id` or `execution` is NULL or `id` is not UTF-8; BOXLITE_STOPPED;
+ * BOXLITE_BUSY; BOXLITE_PORTAL; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT; BOXLITE_DATABASE; BOXLITE_TIMEOUT;
+ * BOXLITE_CANCELLED; BOXLITE_FORKED.
+ *
+ * @ingroup execution
+ */
+boxlite_code boxlite_box_attach(boxlite_box *box,
+                                const char *id,
+                                boxlite_call *call,
+                                boxlite_execution **execution,
+                                boxlite_error **error);
+
+/**
+ * The execution's id, by which any process can take it up. Valid until the handle is freed; NULL when `execution` is
+ * NULL. Any thread; does not block; works in a forked child.
+ *
+ * @ingroup execution
+ */
+const char *boxlite_execution_id(const boxlite_execution *execution);
+
+/**
+ * Waits for the command's process to end. May be called any number of times, from any thread, with the same answer. A
+ * process that blocks because nobody reads what it writes is waited for, too.
+ *
+ * On success *exit is a new object, which the caller frees with boxlite_exit_free(); on failure NULL. Blocks; when
+ * `call`, which may be NULL, cuts it off, the process goes on. Errors: BOXLITE_STOPPED when the box ended without a word
+ * on the process; BOXLITE_INVALID_ARGUMENT when `execution` or `exit` is NULL; BOXLITE_TIMEOUT; BOXLITE_CANCELLED;
+ * BOXLITE_FORKED.
+ *
+ * @ingroup execution
+ */
+boxlite_code boxlite_execution_wait(boxlite_execution *execution,
+                                    boxlite_call *call,
+                                    boxlite_exit **exit,
+                                    boxlite_error **error);
+
+/**
+ * A descriptor that can be read from (poll() and its like say so) for ever once the process has ended, or once nobody
+ * can tell any more how it does; there is nothing to be read. It may come before the end of the output. *fd is a new
+ * descriptor each time, close-on-exec, which the caller closes, and outlives the handle; -1 on failure.
+ *
+ * Does not block. Any thread. Errors: BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_INVALID_ARGUMENT when `execution` or `fd` is
+ * NULL; BOXLITE_FORKED.
+ *
+ * @ingroup execution
+ */
+boxlite_code boxlite_execution_exit_fd(boxlite_execution *execution,
+                                       int32_t *fd,
+                                       boxlite_error **error);
+
+/**
+ * Sends a signal to the command's process, by its number on Linux.
+ *
+ * Blocks until the box has done it; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `execution`
+ * is NULL or there is no such signal; BOXLITE_INVALID_STATE when the process has ended; BOXLITE_NOT_FOUND when the
+ * box knows nothing of the execution any more; BOXLITE_STOPPED; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT;
+ * BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
+ *
+ * @ingroup execution
+ */
+boxlite_code boxlite_execution_signal(boxlite_execution *execution,
+                                      int32_t signal,
+                                      boxlite_call *call,
+                                      boxlite_error **error);
+
+/**
+ * Kills all of the command's processes, also those in sessions of their own.
+ *
+ * Blocks until the box has done it; `call` may be NULL. Any thread. Errors: as boxlite_execution_signal().
+ *
+ * @ingroup execution
+ */
+boxlite_code boxlite_execution_kill(boxlite_execution *execution,
+                                    boxlite_call *call,
+                                    boxlite_error **error);
+
+/**
+ * Gives the command's terminal a new size, in force when this returns.
+ *
+ * Blocks; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_STATE when the command has no terminal;
+ * BOXLITE_INVALID_ARGUMENT when `execution` is NULL, or `rows` or `cols` is not between 0 and 65535; else as
+ * boxlite_execution_signal().
+ *
+ * @ingroup execution
+ */
+boxlite_code boxlite_execution_resize_tty(boxlite_execution *execution,
+                                          int32_t rows,
+                                          int32_t cols,
+                                          boxlite_call *call,
+                                          boxlite_error **error);
+
+/**
+ * Frees a handle; the command goes on. Does nothing when `execution` is NULL, or in a forked child. Does not block.
+ *
+ * @ingroup execution
+ */
+void boxlite_execution_free(boxlite_execution *execution);
+
+/**
+ * The process's exit code, 0 to 255; -1 when it died of a signal or `exit` is NULL.
+ *
+ * @ingroup execution
+ */
+int32_t boxlite_exit_code(const boxlite_exit *exit);
+
+/**
+ * The signal the process died of; 0 when it exited or `exit` is NULL.
+ *
+ * @ingroup execution
+ */
+int32_t boxlite_exit_signal(const boxlite_exit *exit);
+
+/**
+ * 1 when the command was killed because its time was up, else 0.
+ *
+ * @ingroup execution
+ */
+int32_t boxlite_exit_timed_out(const boxlite_exit *exit);
+
+/**
+ * 1 when the box's kernel killed one of the command's processes for want of memory, else 0.
+ *
+ * @ingroup execution
+ */
+int32_t boxlite_exit_oom_killed(const boxlite_exit *exit);
+
+/**
+ * Frees an exit. Does nothing when `exit` is NULL. Does not block.
+ *
+ * @ingroup execution
+ */
+void boxlite_exit_free(boxlite_exit *exit);
+
+/**
+ * Takes the way to write to the command's standard input. *fd is a connected socket, close-on-exec, which the caller
+ * closes; it outlives the handle; -1 on failure. shutdown(fd, SHUT_WR) is end of file for the process; with
+ * BOXLITE_STDIN_ONCE so is the last close(), which is none while a forked child holds the descriptor. Write to it with
+ * MSG_NOSIGNAL: a process that reads no more is EPIPE.
+ *
+ * `flags` is 0 or BOXLITE_FD_NONBLOCK. Blocks for a moment; when `call`, which may be NULL, cuts it off, the stream can
+ * still be taken. Any thread. Errors: BOXLITE_INVALID_STATE when it was taken through this handle before, or the
+ * command has a terminal or no standard input; BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_STOPPED; BOXLITE_PORTAL;
+ * BOXLITE_INVALID_ARGUMENT when `execution` or `fd` is NULL or `flags` has other bits; BOXLITE_TIMEOUT;
+ * BOXLITE_CANCELLED; BOXLITE_FORKED.
+ *
+ * @ingroup execution_streams
+ */
+boxlite_code boxlite_execution_take_stdin(boxlite_execution *execution,
+                                          int32_t flags,
+                                          boxlite_call *call,
+                                          int32_t *fd,
+                                          boxlite_error **error);
+
+/**
+ * Takes the command's standard output, from the byte at `offset` on, or from the oldest that is still there
+ * (BOXLITE_OFFSET_OLDEST, or an `offset` that is older). *fd is a connected socket, close-on-exec, which the caller reads
+ * and closes; it outlives the handle; -1 on failure. From now on no byte is lost: what is not read blocks the process,
+ * as a pipe does. Closing it detaches: the process never notices, and the newest 1 MiB is kept again.
+ *
+ * An end of file alone cannot be told from a cut: boxlite_execution_stream_state() tells.
+ *
+ * `flags`, blocking and errors: as boxlite_execution_take_stdin().
+ *
+ * @ingroup execution_streams
+ */
+boxlite_code boxlite_execution_take_stdout(boxlite_execution *execution,
+                                           uint64_t offset,
+                                           int32_t flags,
+                                           boxlite_call *call,
+                                           int32_t *fd,
+                                           boxlite_error **error);
+
+/**
+ * Takes the command's standard error, as boxlite_execution_take_stdout() takes its standard output.
+ *
+ * @ingroup execution_streams
+ */
+boxlite_code boxlite_execution_take_stderr(boxlite_execution *execution,
+                                           uint64_t offset,
+                                           int32_t flags,
+                                           boxlite_call *call,
+                                           int32_t *fd,
+                                           boxlite_error **error);
+
+/**
+ * Takes the command's terminal: one socket for both directions, what it prints from the byte at `offset` on. Else as
+ * boxlite_execution_take_stdout(). Closing it does not hang the terminal up; to end its input write the terminal's own
+ * end-of-file character (Ctrl-D, byte 4).
+ *
+ * @ingroup execution_streams
+ */
+boxlite_code boxlite_execution_take_tty(boxlite_execution *execution,
+                                        uint64_t offset,
+                                        int32_t flags,
+                                        boxlite_call *call,
+                                        int32_t *fd,
+                                        boxlite_error **error);
+
+/**
+ * Ends the command's standard input once its process has been given `total_bytes` since its start: as many as were
+ * written by all who had it. Works whoever holds the descriptor, also with BOXLITE_STDIN_KEEP.
+ *
+ * Blocks until the box knows; `call` may be NULL. Any thread. Errors: as boxlite_execution_signal().
+ *
+ * @ingroup execution_streams
+ */
+boxlite_code boxlite_execution_close_stdin(boxlite_execution *execution,
+                                           uint64_t total_bytes,
+                                           boxlite_call *call,
+                                           boxlite_error **error);
+
+/**
+ * How an output stream stands (BOXLITE_STREAM_STDOUT, also for a terminal; BOXLITE_STREAM_STDERR). A reader that has
+ * met the end of file had everything from its first byte on when first + received == total, and closed is 1.
+ *
+ * On success *state is a new object, which the caller frees with boxlite_stream_state_free(); on failure NULL. Blocks;
+ * `call` may be NULL. Any thread. Errors: BOXLITE_NOT_FOUND when the box knows nothing of the execution any more;
+ * BOXLITE_STOPPED when the box ended without a word on it; BOXLITE_INVALID_ARGUMENT when `execution` or `state` is NULL
+ * or `which` is no output stream; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT; BOXLITE_TIMEOUT; BOXLITE_CANCELLED;
+ * BOXLITE_FORKED.
+ *
+ * @ingroup execution_streams
+ */
+boxlite_code boxlite_execution_stream_state(boxlite_execution *execution,
+                                            int32_t which,
+                                            boxlite_call *call,
+                                            boxlite_stream_state **state,
+                                            boxlite_error **error);
+
+/**
+ * Offset of the first byte that the present taker of the stream got, or the last one; 0 when `state` is NULL.
+ *
+ * @ingroup execution_streams
+ */
+uint64_t boxlite_stream_state_first(const boxlite_stream_state *state);
+
+/**
+ * How many bytes the process has written; 0 when `state` is NULL.
+ *
+ * @ingroup execution_streams
+ */
+uint64_t boxlite_stream_state_total(const boxlite_stream_state *state);
+
+/**
+ * How many bytes were dropped because nobody took them; 0 when `state` is NULL.
+ *
+ * @ingroup execution_streams
+ */
+uint64_t boxlite_stream_state_dropped(const boxlite_stream_state *state);
+
+/**
+ * 1 when no process holds the stream any more, so that nothing will follow, else 0.
+ *
+ * @ingroup execution_streams
+ */
+int32_t boxlite_stream_state_closed(const boxlite_stream_state *state);
+
+/**
+ * Frees a state. Does nothing when `state` is NULL. Does not block.
+ *
+ * @ingroup execution_streams
+ */
+void boxlite_stream_state_free(boxlite_stream_state *state);
+
+/**
+ * Lists the box's commands: those that run, and the newest 64 that have ended since the box started. A box that does not
+ * run has none; it is not started.
+ *
+ * On success *list is a new list, which the caller frees with boxlite_execution_list_free(); on failure NULL. Blocks;
+ * `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `box` or `list` is NULL; BOXLITE_NOT_FOUND when
+ * the box was removed; BOXLITE_STOPPED; BOXLITE_BUSY; BOXLITE_PORTAL; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT;
+ * BOXLITE_DATABASE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
+ *
+ * @ingroup executions
+ */
+boxlite_code boxlite_box_executions(boxlite_box *box,
+                                    boxlite_call *call,
+                                    boxlite_execution_list **list,
+                                    boxlite_error **error);
+
+/**
+ * How many commands the list has; 0 when `list` is NULL.
+ *
+ * @ingroup executions
+ */
+size_t boxlite_execution_list_len(const boxlite_execution_list *list);
+
+/**
+ * The command at `index`, counted from 0; NULL when there is none or `list` is NULL. Lent: it lives as long as the list.
+ *
+ * @ingroup executions
+ */
+const boxlite_execution_info *boxlite_execution_list_at(const boxlite_execution_list *list,
+                                                        size_t index);
+
+/**
+ * The command's id, by which boxlite_box_attach() takes it up; NULL when `info` is NULL. Lives as long as the list.
+ *
+ * @ingroup executions
+ */
+const char *boxlite_execution_info_id(const boxlite_execution_info *info);
+
+/**
+ * How many words the command has, its program among them; 0 when `info` is NULL.
+ *
+ * @ingroup executions
+ */
+size_t boxlite_execution_info_arg_len(const boxlite_execution_info *info);
+
+/**
+ * The word at `index`, counted from 0: the program, then its arguments; any bytes but NUL. NULL when there is none or
+ * `info` is NULL. Lives as long as the list.
+ *
+ * @ingroup executions
+ */
+const char *boxlite_execution_info_arg(const boxlite_execution_info *info,
+                                       size_t index);
+
+/**
+ * When the command was started, by the box's clock, in milliseconds since 1970; 0 when `info` is NULL.
+ *
+ * @ingroup executions
+ */
+int64_t boxlite_execution_info_started_at_ms(const boxlite_execution_info *info);
+
+/**
+ * 1 when the command has a terminal, else 0.
+ *
+ * @ingroup executions
+ */
+int32_t boxlite_execution_info_tty(const boxlite_execution_info *info);
+
+/**
+ * How the command ended; NULL while it runs, or when `info` is NULL. Lent: it lives as long as the list, and is not
+ * freed.
+ *
+ * @ingroup executions
+ */
+const boxlite_exit *boxlite_execution_info_exit(const boxlite_execution_info *info);
+
+/**
+ * Frees a list with all that was lent from it. Does nothing when `list` is NULL. Does not block.
+ *
+ * @ingroup executions
+ */
+void boxlite_execution_list_free(boxlite_execution_list *list);
+
+/**
+ * Makes options that copy directories with all they hold, overwrite what exists, keep symbolic links, and let a
+ * directory keep its name below an existing one.
+ *
+ * On success *options is new, and the caller frees it with boxlite_copy_options_free(); on failure NULL. Does not
+ * block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_copy_options_new(boxlite_copy_options **options,
+                                      boxlite_error **error);
+
+/**
+ * Sets whether what exists is overwritten (not 0, the default). When it is not, the copy fails with
+ * BOXLITE_ALREADY_EXISTS before anything is written; only boxlite_box_copy_in_tar(), whose archive can't be read twice,
+ * may have written what comes before.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_copy_options_set_overwrite(boxlite_copy_options *options,
+                                                int32_t overwrite,
+                                                boxlite_error **error);
+
+/**
+ * Sets whether directories are copied (not 0, the default); else they are refused with BOXLITE_INVALID_ARGUMENT.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_copy_options_set_recursive(boxlite_copy_options *options,
+                                                int32_t recursive,
+                                                boxlite_error **error);
+
+/**
+ * Sets whether what symbolic links of the source lead to is copied (not 0), or the links (0, the default).
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_copy_options_set_follow_symlinks(boxlite_copy_options *options,
+                                                      int32_t follow,
+                                                      boxlite_error **error);
+
+/**
+ * Sets whether a directory that is copied into an existing one keeps its name there (not 0, the default), or only what
+ * it holds is copied.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_copy_options_set_include_parent(boxlite_copy_options *options,
+                                                     int32_t include,
+                                                     boxlite_error **error);
+
+/**
+ * Frees options. Does nothing when `options` is NULL. Does not block.
+ *
+ * @ingroup copy
+ */
+void boxlite_copy_options_free(boxlite_copy_options *options);
+
+/**
+ * Copies a file or a directory of the host into the box, which is started where needed. To exactly `box_path`, or, when
+ * that is an existing directory or ends in '/', into it under the source's own name; missing directories are made.
+ * Paths may be any bytes; `box_path` is absolute. `options` may be NULL for the defaults. Modes, times, user.*
+ * attributes, hard links and holes are kept; the owner is the box's user; devices and sockets are left out.
+ *
+ * Blocks; reports progress of a start. When `call`, which may be NULL, cuts it off, what was complete stays, and no file
+ * has its name before it is complete. Any thread. Errors, which name the path: BOXLITE_NOT_FOUND;
+ * BOXLITE_ALREADY_EXISTS; BOXLITE_INVALID_ARGUMENT; BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED, when a disk is full;
+ * BOXLITE_EXECUTION when the copy's process in the box was killed; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; those of
+ * boxlite_box_start().
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_box_copy_in(boxlite_box *box,
+                                 const char *host_path,
+                                 const char *box_path,
+                                 const boxlite_copy_options *options,
+                                 boxlite_call *call,
+                                 boxlite_error **error);
+
+/**
+ * Copies a file or a directory of the box to the host, by the same rules as boxlite_box_copy_in(). The owner is this
+ * process's user, and set-uid and set-gid bits are dropped. Whatever the box holds, nothing is written outside the
+ * place that `host_path` names.
+ *
+ * Blocks, is cut off, and fails as boxlite_box_copy_in(). Any thread.
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_box_copy_out(boxlite_box *box,
+                                  const char *box_path,
+                                  const char *host_path,
+                                  const boxlite_copy_options *options,
+                                  boxlite_call *call,
+                                  boxlite_error **error);
+
+/**
+ * Unpacks a tar archive, read from `fd` to its end, into the directory `box_path` of the box, which is made where it is
+ * missing. `fd` may be a file, a pipe or a socket, blocking or not; it stays the caller's, who must not read from it
+ * meanwhile. Of `options`, which may be NULL, only the overwriting matters.
+ *
+ * Blocks, is cut off, and fails as boxlite_box_copy_in(); an archive that is damaged or ends too early is
+ * BOXLITE_INVALID_ARGUMENT. Any thread.
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_box_copy_in_tar(boxlite_box *box,
+                                     int32_t fd,
+                                     const char *box_path,
+                                     const boxlite_copy_options *options,
+                                     boxlite_call *call,
+                                     boxlite_error **error);
+
+/**
+ * Writes a tar archive (POSIX, with PAX records) of a file or a directory of the box to `fd`. Its entries begin with
+ * the last name of `box_path`, or with '.' when the options leave the parent out. `fd` may be a file, a pipe or a
+ * socket, blocking or not; it stays the caller's, and open. After a failure the archive lacks its end.
+ *
+ * Blocks, is cut off, and fails as boxlite_box_copy_out(). Any thread.
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_box_copy_out_tar(boxlite_box *box,
+                                      const char *box_path,
+                                      int32_t fd,
+                                      const boxlite_copy_options *options,
+                                      boxlite_call *call,
+                                      boxlite_error **error);
+
+/**
+ * Reads a whole file of the box, whatever its bytes; the box is started where needed. A file of more than `max_bytes` is
+ * refused with BOXLITE_RESOURCE_EXHAUSTED.
+ *
+ * On success *content is new, and the caller frees it with boxlite_bytes_free(); on failure NULL. Blocks; reports
+ * progress of a start; `call` may be NULL. Any thread. Errors, which name the path: BOXLITE_NOT_FOUND;
+ * BOXLITE_INVALID_ARGUMENT when it is no regular file, `max_bytes` is negative or an argument is NULL; BOXLITE_STORAGE;
+ * BOXLITE_TIMEOUT; BOXLITE_CANCELLED; those of boxlite_box_start().
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_box_read_file(boxlite_box *box,
+                                   const char *box_path,
+                                   int64_t max_bytes,
+                                   boxlite_call *call,
+                                   boxlite_bytes **content,
+                                   boxlite_error **error);
+
+/**
+ * Makes a file in the box of the `len` bytes at `data` (NULL only when `len` is 0), with these permission bits
+ * (BOXLITE_MODE_DEFAULT: 0644), in the place of a file that is there. Missing directories are made; the owner is the
+ * box's user. The file has its name only when it is complete.
+ *
+ * The bytes are copied. Blocks; reports progress of a start; `call` may be NULL. Any thread. Errors, which name the
+ * path: BOXLITE_INVALID_ARGUMENT, also when it is a directory; BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED when the
+ * box's disk is full; BOXLITE_EXECUTION; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; those of boxlite_box_start().
+ *
+ * @ingroup copy
+ */
+boxlite_code boxlite_box_write_file(boxlite_box *box,
+                                    const char *box_path,
+                                    const void *data,
+                                    size_t len,
+                                    int32_t mode,
+                                    boxlite_call *call,
+                                    boxlite_error **error);
+
+/**
+ * The bytes: boxlite_bytes_len() of them, any of which may be NUL. Valid until they are freed; NULL when `bytes` is
+ * NULL. Any thread; does not block.
+ *
+ * @ingroup copy
+ */
+const void *boxlite_bytes_data(const boxlite_bytes *bytes);
+
+/**
+ * How many bytes there are; 0 when `bytes` is NULL. Any thread; does not block.
+ *
+ * @ingroup copy
+ */
+size_t boxlite_bytes_len(const boxlite_bytes *bytes);
+
+/**
+ * Frees bytes. Does nothing when `bytes` is NULL. Does not block.
+ *
+ * @ingroup copy
+ */
+void boxlite_bytes_free(boxlite_bytes *bytes);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -242,6 +242,33 @@ impl BoxliteError {
     }
 }
 
+/// For `?` in code that has nothing to add; where a path is known, [`BoxliteError::io`] says more.
+impl From<std::io::Error> for BoxliteError {
+    fn from(error: std::io::Error) -> Self {
+        let mut detail = Detail::new(format!("I/O error: {error}"));
+        detail.0.os_errno = error.raw_os_error();
+        Self::Internal(detail)
+    }
+}
+
+impl From<serde_json::Error> for BoxliteError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Internal(Detail::new(format!("JSON error: {error}")))
+    }
+}
+
+impl From<String> for BoxliteError {
+    fn from(message: String) -> Self {
+        Self::Internal(message.into())
+    }
+}
+
+impl From<&str> for BoxliteError {
+    fn from(message: &str) -> Self {
+        Self::Internal(message.into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

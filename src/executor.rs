@@ -144,7 +144,7 @@ fn build() -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// Runs `spawn` with every signal blocked on this thread, so that the new thread never takes the host's signals.
-fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
+pub(crate) fn with_signals_blocked<T>(spawn: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are ours and live across the calls; sigfillset makes the first valid, pthread_sigmask the other.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();

@@ -25,7 +25,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Makes the home and its top directories where missing. `images`, `bases` and `tmp` may be symbolic links.
+    /// Makes the home and its top directories where missing. `images`, `bases`, `templates` and `tmp` may be symbolic links.
     pub(crate) fn prepare(home: &Path) -> BoxliteResult<Self> {
         if home.as_os_str().is_empty() {
             return Err(BoxliteError::Config(
@@ -46,7 +46,7 @@ impl Layout {
         make_dir(home).map_err(|error| fail(home, &error))?;
         let home = fs::canonicalize(home).map_err(|error| fail(home, &error))?;
         let layout = Self { home };
-        for name in ["db", "boxes", "images", "bases", "tmp", "locks"] {
+        for name in ["db", "boxes", "images", "bases", "templates", "tmp", "locks"] {
             let dir = layout.home.join(name);
             make_dir(&dir).map_err(|error| fail(&dir, &error))?;
         }
@@ -78,6 +78,10 @@ impl Layout {
         self.home.join("bases")
     }
 
+    pub(crate) fn templates(&self) -> PathBuf {
+        self.home.join("templates")
+    }
+
     pub(crate) fn tmp(&self) -> PathBuf {
         self.home.join("tmp")
     }
@@ -85,6 +89,11 @@ impl Layout {
     /// What was measured of the host, for the boot it was measured in.
     pub(crate) fn tsc_rate(&self) -> PathBuf {
         self.home.join("db/tsc-khz")
+    }
+
+    /// What the probe of KVM found, for the boot, kernel and device it looked at.
+    pub(crate) fn kvm_report(&self) -> PathBuf {
+        self.home.join("db/kvm-report")
     }
 
     /// The locks that serialise boxes' transitions between processes.
@@ -118,6 +127,16 @@ impl BoxLayout {
         self.dir.join(files::PID)
     }
 
+    /// Locked by the shim while it lives.
+    pub(crate) fn shim_lock(&self) -> PathBuf {
+        self.dir.join(files::LOCK)
+    }
+
+    /// What the box's row can be made anew from.
+    pub(crate) fn record(&self) -> PathBuf {
+        self.dir.join("box.json")
+    }
+
     pub(crate) fn agent_socket(&self) -> PathBuf {
         self.dir.join(files::AGENT_SOCKET)
     }
@@ -137,6 +156,13 @@ impl BoxLayout {
     pub(crate) fn box_disk(&self) -> PathBuf {
         self.dir.join(files::BOX_DISK)
     }
+}
+
+/// What a file of a box is called until it is whole. The shim calls its own so, too.
+pub(crate) fn draft_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 /// Makes a directory that only its owner may enter; one that is there (or a link to one) is fine.

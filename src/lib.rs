@@ -28,13 +28,24 @@ mod lock;
 mod log;
 mod model;
 mod portal;
+mod replace;
 pub mod runtime;
 pub mod util;
 mod vmm;
 
 pub use errors::{BoxliteError, BoxliteResult, Detail};
-pub use litebox::{BoxCommand, ExecResult, Execution, LiteBox};
-pub use model::id::BoxID;
-pub use model::options::{BoxOptions, ImageRegistry, RootfsSpec};
-pub use model::types::BoxStatus;
+pub use images::ImageHandle;
+pub use litebox::{
+    BoxCommand, CopyOptions, ExecResult, ExecStderr, ExecStdin, ExecStdout, Execution, ExecutionId, LiteBox,
+};
+pub use model::advanced_options::{AdvancedBoxOptions, HealthCheckOptions, SecurityOptions};
+pub use model::id::{BoxID, BoxIDMint};
+pub use model::options::{
+    BoxOptions, BoxliteOptions, Engine, ImageRegistry, ImageRegistryAuth, NetworkSpec, RegistryTransport,
+    RootfsSpec, Secret,
+};
+pub use model::types::{BoxInfo, BoxStatus, HealthState, HealthStatus};
 pub use runtime::BoxliteRuntime;
+
+/// This library's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

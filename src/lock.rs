@@ -1,28 +1,29 @@
 //! Locks between processes and tasks that share a directory: an image store's, a home's boxes'.
 //!
 //! Owns `*.lock` in the directory of locks: process-owned `fcntl` locks, one descriptor per lock and process, behind an in-process
-//! async mutex. Never blocks an async thread, and never waits longer than the owner stands still.
+//! async mutex, so in the order of asking within a process. Never blocks an async thread. A wait is bounded: as a whole, or, where
+//! the owner does what the waiter wants done, by how long that stands still.
 //!
-//! A lock file holds its owner's pid, operation and progress, and is unlinked by the owner before release; who
-//! gets a lock on a file that is no longer the one at its path opens it again. So none is left behind, except by
-//! a killed owner, whose file the next owner (or the sweep at open) takes away.
+//! A lock file holds its owner's pid, operation and progress, and is unlinked by whoever leaves it last. So none is
+//! left behind, except by a killed process, whose file the next owner (or the sweep at open) takes away.
+
+mod place;
+pub(crate) mod range;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, fcntl};
 use once_cell::race::OnceBox;
 
+use self::place::{Place, Polled, Queue};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 
-const POLL_FIRST: Duration = Duration::from_millis(5);
-const POLL_MOST: Duration = Duration::from_millis(200);
+/// Between two looks at a lock of another process. The same for all, or who waits longest would look most rarely.
+const POLL: Duration = Duration::from_millis(10);
 /// How often an owner writes its progress to the lock file at most.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
@@ -39,11 +40,19 @@ pub(crate) struct Locks {
 #[derive(Debug)]
 pub(crate) struct LockGuard {
     entry: Arc<Entry>,
-    file: File,
-    path: PathBuf,
+    place: Place,
     last_beat: Mutex<Instant>,
     // Last, so that the in-process mutex opens only when the descriptor is closed.
     _mutex: tokio::sync::OwnedMutexGuard<()>,
+}
+
+/// What a waiter's patience is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// The beginning of the wait, whoever has the lock meanwhile.
+    OfTheWait,
+    /// The owner's last sign of progress, or the change of owners.
+    OfStandingStill,
 }
 
 type Key = (u64, u64, String);
@@ -118,9 +127,9 @@ impl Locks {
             match self.attempt(name, operation)? {
                 Attempt::Held(guard) => return Ok(guard),
                 Attempt::Busy(owner) if started.elapsed() >= self.patience => {
-                    return Err(busy(name, &owner, self.patience));
+                    return Err(self.busy(name, &owner, Patience::OfTheWait));
                 }
-                Attempt::Busy(_) => std::thread::sleep(POLL_FIRST),
+                Attempt::Busy(_) => std::thread::sleep(POLL),
             }
         }
     }
@@ -130,10 +139,9 @@ impl Locks {
         let Ok(mutex) = Arc::clone(&entry.mutex).try_lock_owned() else {
             return Ok(Attempt::Busy(entry.owner()));
         };
-        let path = self.path(name);
-        Ok(match take(&path)? {
-            Taken::Held(file) => Attempt::Held(LockGuard::new(entry, file, path, operation, mutex)),
-            Taken::Busy(text) => Attempt::Busy(describe(&text)),
+        Ok(match Queue::new(self.path(name)).poll()? {
+            Polled::Held(place) => Attempt::Held(LockGuard::new(entry, place, operation, mutex)),
+            Polled::Busy(text) => Attempt::Busy(describe(&text)),
         })
     }
 
@@ -145,30 +153,46 @@ impl Locks {
         Ok(names.filter_map(|name| name.strip_suffix(".lock").map(str::to_owned)).collect())
     }
 
-    /// The lock; `Busy` names the owner when it made no progress for the whole patience.
+    /// The lock. Waits no longer than the patience, however often its owner changes; then `Busy` names the owner.
     pub(crate) async fn acquire(&self, name: &str, operation: &str) -> BoxliteResult<LockGuard> {
+        self.wait(name, operation, Patience::OfTheWait).await
+    }
+
+    /// The lock under which others do the very work that this caller wants done: waits as long as that goes on. `Busy`
+    /// names the owner when it made no progress for the whole patience.
+    pub(crate) async fn acquire_behind_work(&self, name: &str, operation: &str) -> BoxliteResult<LockGuard> {
+        self.wait(name, operation, Patience::OfStandingStill).await
+    }
+
+    async fn wait(&self, name: &str, operation: &str, patience: Patience) -> BoxliteResult<LockGuard> {
         let entry = entry(self.key(name));
-        let mutex = self.acquire_mutex(&entry, name).await?;
-        let path = self.path(name);
+        let mut deadline = Instant::now() + self.patience;
+        let mutex = self.acquire_mutex(&entry, name, deadline, patience).await?;
+        if patience == Patience::OfStandingStill {
+            deadline = Instant::now() + self.patience;
+        }
+        let mut queue = Queue::new(self.path(name));
         let mut seen = Vec::new();
-        let mut since = Instant::now();
-        let mut pause = POLL_FIRST;
         loop {
-            let owner = match take(&path)? {
-                Taken::Held(file) => return Ok(LockGuard::new(entry, file, path, operation, mutex)),
-                Taken::Busy(owner) => owner,
+            let owner = match queue.poll()? {
+                Polled::Held(place) => return Ok(LockGuard::new(entry, place, operation, mutex)),
+                Polled::Busy(owner) => owner,
             };
-            if owner != seen {
+            let now = Instant::now();
+            // Empty between an owner's taking the lock and its writing who it is.
+            if owner != seen && !owner.is_empty() {
                 // Who waits in this process behind this task waits for that owner too.
                 *hold(&entry.operation) = format!("waiting for {}", describe(&owner));
                 entry.progress.fetch_add(1, Ordering::Relaxed);
                 seen = owner;
-                since = Instant::now();
-            } else if since.elapsed() >= self.patience {
-                return Err(busy(name, &describe(&seen), self.patience));
+                if patience == Patience::OfStandingStill {
+                    deadline = now + self.patience;
+                }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(POLL_MOST);
+            if now >= deadline {
+                return Err(self.busy(name, &describe(&seen), patience));
+            }
+            tokio::time::sleep(POLL.min(deadline - now)).await;
         }
     }
 
@@ -176,89 +200,44 @@ impl Locks {
         &self,
         entry: &Arc<Entry>,
         name: &str,
+        mut deadline: Instant,
+        patience: Patience,
     ) -> BoxliteResult<tokio::sync::OwnedMutexGuard<()>> {
+        // One place in the mutex's queue for the whole wait: who asks anew stands behind all others.
+        let mut mutex = std::pin::pin!(Arc::clone(&entry.mutex).lock_owned());
         loop {
             let before = entry.progress.load(Ordering::Relaxed);
-            let wait = tokio::time::timeout(self.patience, Arc::clone(&entry.mutex).lock_owned());
-            match wait.await {
+            match tokio::time::timeout_at(deadline.into(), &mut mutex).await {
                 Ok(guard) => return Ok(guard),
-                Err(_) if entry.progress.load(Ordering::Relaxed) != before => {}
-                Err(_) => return Err(busy(name, &entry.owner(), self.patience)),
+                Err(_)
+                    if patience == Patience::OfStandingStill
+                        && entry.progress.load(Ordering::Relaxed) != before =>
+                {
+                    deadline = Instant::now() + self.patience;
+                }
+                Err(_) => return Err(self.busy(name, &entry.owner(), patience)),
             }
         }
     }
-}
 
-fn busy(name: &str, owner: &str, patience: Duration) -> BoxliteError {
-    BoxliteError::Busy(
-        Detail::new(format!(
-            "the lock `{name}` is held by {owner}, which made no progress for {} s",
-            patience.as_secs_f32()
-        ))
-        .subject(name)
-        .hint("wait for the named process, or end it"),
-    )
+    fn busy(&self, name: &str, owner: &str, patience: Patience) -> BoxliteError {
+        let seconds = self.patience.as_secs_f32();
+        let text = match patience {
+            Patience::OfTheWait => {
+                format!("the lock `{name}` was waited for {seconds} s: it is held by {owner}")
+            }
+            Patience::OfStandingStill => {
+                format!("the lock `{name}` is held by {owner}, which made no progress for {seconds} s")
+            }
+        };
+        BoxliteError::Busy(Detail::new(text).subject(name).hint("wait for the named process, or end it"))
+    }
 }
 
 enum Attempt {
     Held(LockGuard),
     /// Who has it.
     Busy(String),
-}
-
-enum Taken {
-    Held(File),
-    /// Held by another process; what its lock file says.
-    Busy(Vec<u8>),
-}
-
-/// Opens and locks the file at `path`. The caller holds the in-process mutex: closing any other descriptor of
-/// this file would release the lock of the whole process.
-fn take(path: &Path) -> BoxliteResult<Taken> {
-    let fail = |error: io::Error| BoxliteError::io("lock", path, &error);
-    loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(fail)?;
-        let whole = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        match fcntl(&file, FcntlArg::F_SETLK(&whole)) {
-            Ok(_) => {}
-            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
-                return Ok(Taken::Busy(owner_text(&file)));
-            }
-            Err(nix::errno::Errno::EINTR) => continue,
-            Err(errno) => return Err(fail(errno.into())),
-        }
-        let locked = file.metadata().map_err(fail)?;
-        match std::fs::symlink_metadata(path) {
-            Ok(now) if (now.dev(), now.ino()) == (locked.dev(), locked.ino()) => {
-                return Ok(Taken::Held(file));
-            }
-            // The owner before unlinked it: this is a lock on nothing.
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(fail(error)),
-        }
-    }
-}
-
-fn owner_text(file: &File) -> Vec<u8> {
-    let mut text = vec![0; 1024];
-    let length = file.read_at(&mut text, 0).unwrap_or(0);
-    text.truncate(length);
-    text
 }
 
 impl Entry {
@@ -279,25 +258,27 @@ fn describe(text: &[u8]) -> String {
 impl LockGuard {
     fn new(
         entry: Arc<Entry>,
-        file: File,
-        path: PathBuf,
+        place: Place,
         operation: &str,
         mutex: tokio::sync::OwnedMutexGuard<()>,
     ) -> Self {
         operation.clone_into(&mut hold(&entry.operation));
-        let guard = Self { entry, file, path, last_beat: Mutex::new(Instant::now()), _mutex: mutex };
+        entry.progress.fetch_add(1, Ordering::Relaxed);
+        let guard = Self { entry, place, last_beat: Mutex::new(Instant::now()), _mutex: mutex };
         // Without its text the lock is as good, only its owner unnamed: a full disk must not keep boxes from being
         // stopped and removed.
-        let _ = guard.write(0, true);
+        let _ = guard.place.write(&guard.text(0), true);
         guard
     }
 
-    fn write(&self, progress: u64, fresh: bool) -> io::Result<()> {
-        if fresh {
-            self.file.set_len(0)?;
-        }
-        let operation = hold(&self.entry.operation).clone();
-        self.file.write_all_at(format!("{}\n{operation}\n{progress:020}\n", std::process::id()).as_bytes(), 0)
+    /// What is locked.
+    pub(crate) fn name(&self) -> &str {
+        self.place.path().file_stem().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    fn text(&self, progress: u64) -> String {
+        let operation = hold(&self.entry.operation);
+        format!("{}\n{operation}\n{progress:020}\n", std::process::id())
     }
 
     /// Tells waiters that the work goes on.
@@ -307,15 +288,8 @@ impl LockGuard {
         if last.elapsed() >= HEARTBEAT {
             *last = Instant::now();
             // A lost heartbeat costs a waiter's patience at worst; a full disk is met by the work itself.
-            let _ = self.write(progress, false);
+            let _ = self.place.write(&self.text(progress), false);
         }
-    }
-}
-
-impl Drop for LockGuard {
-    fn drop(&mut self) {
-        // Unlinked while locked: who opens the path now makes a new file, who has this one open checks.
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 

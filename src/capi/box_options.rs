@@ -5,10 +5,16 @@
 use std::ffi::{OsStr, OsString, c_char};
 
 use super::argument::{Out, builder, bytes, free, number, refused, text, variable};
+use super::engine::engine_of;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
 use crate::litebox::spec::RawBoxExtras;
-use crate::model::options::{BoxOptions, RootfsSpec};
+use crate::model::options::{BoxOptions, DiskCache, RootfsSpec};
+
+/// Disk cache: an fsync in the box reaches the host's disk. The default.
+pub const BOXLITE_DISK_CACHE_WRITEBACK: i32 = 0;
+/// Disk cache: an fsync in the box ends in the host's memory. Faster, for boxes whose data can be made again.
+pub const BOXLITE_DISK_CACHE_UNSAFE: i32 = 1;
 
 /// Options of a box. A builder: used by one thread at a time, copied by boxlite_create(), and usable for any number of
 /// boxes, also in a forked child.
@@ -180,6 +186,37 @@ pub unsafe extern "C" fn boxlite_box_options_set_disk_size_gb(
     })
 }
 
+/// Sets what an fsync in the box comes to: BOXLITE_DISK_CACHE_WRITEBACK (the default): synced data survives the death of
+/// any process and of the host; BOXLITE_DISK_CACHE_UNSAFE: of any process only, after a loss of the host's power the
+/// box's disk may be damaged as a whole.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `disk_cache` is none of these.
+///
+/// @ingroup box_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_box_options_set_disk_cache(
+    options: *mut boxlite_box_options,
+    disk_cache: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        options.options.disk_cache = match disk_cache {
+            BOXLITE_DISK_CACHE_WRITEBACK => DiskCache::Writeback,
+            BOXLITE_DISK_CACHE_UNSAFE => DiskCache::Unsafe,
+            other => {
+                return Err(refused(
+                    "disk_cache",
+                    format!("is {other}, which is no disk cache"),
+                    "pass BOXLITE_DISK_CACHE_WRITEBACK or BOXLITE_DISK_CACHE_UNSAFE",
+                ));
+            }
+        };
+        Ok(())
+    })
+}
+
 /// Sets an environment variable of every command in the box, over the image's; setting it again replaces it. The name
 /// is UTF-8, the value any bytes; copied.
 ///
@@ -290,6 +327,25 @@ pub unsafe extern "C" fn boxlite_box_options_set_detach(
     enter(error, || {
         // SAFETY: the caller passes NULL or options that this thread alone uses.
         unsafe { builder(options, "options") }?.options.detach = detach != 0;
+        Ok(())
+    })
+}
+
+/// Sets the engine that runs the box (BOXLITE_ENGINE_...), whatever the runtime's options and $BOXLITE_ENGINE say. One
+/// that cannot run here is refused when the box starts, with BOXLITE_ENGINE and the reason.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `engine` is no engine.
+///
+/// @ingroup box_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_box_options_set_engine(
+    options: *mut boxlite_box_options,
+    engine: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        unsafe { builder(options, "options") }?.options.engine = Some(engine_of(engine)?);
         Ok(())
     })
 }

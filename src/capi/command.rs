@@ -10,7 +10,7 @@ use super::box_options::set_variable;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
 use crate::errors::BoxliteResult;
-use crate::litebox::{BoxCommand, RunOptions};
+use crate::litebox::{BoxCommand, ExecLimits, OutputMode, RunOptions, StdinMode};
 
 /// What is kept of each output stream when the caller sets no bound.
 const DEFAULT_MAX_OUTPUT: u64 = 64 * 1024 * 1024;
@@ -29,6 +29,12 @@ pub struct boxlite_command {
     input: Vec<u8>,
     max_output: u64,
     drain: Duration,
+    pub(super) stdin: Option<StdinMode>,
+    pub(super) stdout: OutputMode,
+    pub(super) stderr: OutputMode,
+    /// Rows and columns of its terminal.
+    pub(super) tty: Option<(u16, u16)>,
+    pub(super) limits: ExecLimits,
 }
 
 impl boxlite_command {
@@ -43,6 +49,11 @@ impl boxlite_command {
             input: Vec::new(),
             max_output: DEFAULT_MAX_OUTPUT,
             drain: DEFAULT_DRAIN,
+            stdin: None,
+            stdout: OutputMode::Retain,
+            stderr: OutputMode::Retain,
+            tty: None,
+            limits: ExecLimits::default(),
         }
     }
 
@@ -50,7 +61,12 @@ impl boxlite_command {
     pub(super) fn to_box_command(&self) -> BoxCommand {
         let (program, arguments) =
             self.argv.split_first().map_or_else(Default::default, |(p, a)| (p.clone(), a));
-        let mut command = BoxCommand::new(program).args(arguments).merge_stderr(self.merge_stderr);
+        let mut command = BoxCommand::new(program)
+            .args(arguments)
+            .merge_stderr(self.merge_stderr)
+            .stdout_mode(self.stdout)
+            .stderr_mode(self.stderr)
+            .limits(self.limits);
         for (name, content) in &self.env {
             command = command.env(name, content);
         }
@@ -63,7 +79,18 @@ impl boxlite_command {
         if let Some(timeout) = self.timeout {
             command = command.timeout(timeout);
         }
+        if let Some(mode) = self.stdin {
+            command = command.stdin_mode(mode);
+        }
+        if let Some((rows, cols)) = self.tty {
+            command = command.tty(true).tty_size(rows, cols);
+        }
         command
+    }
+
+    /// Whether it has no standard error of its own.
+    pub(super) fn merges_stderr(&self) -> bool {
+        self.merge_stderr
     }
 
     /// What concerns running it to its end.

@@ -223,8 +223,8 @@ pub unsafe extern "C" fn boxlite_info_failure(info: *const boxlite_info) -> *con
     unsafe { field(info, std::ptr::null(), |info| pointer(info.failure.as_ref())) }
 }
 
-/// Which engine runs the box, such as "qemu". Valid until the info is freed; NULL when it has not been started or
-/// `info` is NULL.
+/// Which engine runs the box, or ran it last: "libkrun", "qemu-kvm" or "qemu-tcg" (software emulation). Valid until the
+/// info is freed; NULL when it has not been started or `info` is NULL.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]

@@ -7,11 +7,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::argument::{Out, builder, bytes, free, refused, text};
+use super::engine::engine_of;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ImageLimits;
-use crate::model::options::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
+use crate::model::options::{Engine, ImageRegistry, ImageRegistryAuth, RegistryTransport};
 use crate::runtime::{LogLevel, RuntimeBuilder};
 
 /// The registry is reached over TLS (the default).
@@ -36,6 +37,8 @@ pub struct boxlite_runtime_options {
     log: Option<(LogLevel, OwnedFd)>,
     registries: Vec<ImageRegistry>,
     image_limits: ImageLimits,
+    engine: Option<Engine>,
+    pub(super) template_space: Option<u64>,
 }
 
 impl boxlite_runtime_options {
@@ -46,6 +49,12 @@ impl boxlite_runtime_options {
         }
         if let Some(dir) = &self.runtime_dir {
             runtime = runtime.runtime_dir(dir.clone());
+        }
+        if let Some(engine) = self.engine {
+            runtime = runtime.engine(engine);
+        }
+        if let Some(bytes) = self.template_space {
+            runtime = runtime.template_space(bytes);
         }
         if let Some((level, fd)) = &self.log {
             runtime = runtime.log_fd(*level, duplicate(fd.as_raw_fd())?);
@@ -108,6 +117,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_new(
             log: None,
             registries: Vec::new(),
             image_limits: ImageLimits::default(),
+            engine: None,
+            template_space: None,
         });
         Ok(())
     })
@@ -227,6 +238,25 @@ fn log_level(level: i32) -> BoxliteResult<LogLevel> {
             "pass one of the BOXLITE_LOG_ constants",
         )),
     }
+}
+
+/// Sets the engine (BOXLITE_ENGINE_...) of boxes whose own options say none. Without it $BOXLITE_ENGINE ("auto", "krun",
+/// "qemu") says it, else it is BOXLITE_ENGINE_AUTO.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `engine` is no engine.
+///
+/// @ingroup runtime_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_options_set_engine(
+    options: *mut boxlite_runtime_options,
+    engine: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        unsafe { builder(options, "options") }?.engine = Some(engine_of(engine)?);
+        Ok(())
+    })
 }
 
 /// Says how a registry is reached: `host` with ":port" where it is not the usual one, and `transport`

@@ -1,64 +1,13 @@
-//! The table of boxes.
+//! The table of boxes: new rows and queries. What changes a box's state is `state`'s business.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::Database;
+use super::state::BoxState;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::model::id::BoxID;
-
-/// Where a box stands in its life, as recorded. Written before the act that it names, settled after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BoxState {
-    /// Created, never started.
-    Configured,
-    /// A start is under way.
-    Starting,
-    /// The VM runs.
-    Running,
-    /// A stop is under way.
-    Stopping,
-    /// Not running.
-    Stopped,
-    /// Ended by a fault.
-    Failed,
-    /// Being deleted.
-    Removing,
-}
-
-impl BoxState {
-    const ALL: [Self; 7] = [
-        Self::Configured,
-        Self::Starting,
-        Self::Running,
-        Self::Stopping,
-        Self::Stopped,
-        Self::Failed,
-        Self::Removing,
-    ];
-
-    fn as_sql(self) -> &'static str {
-        match self {
-            Self::Configured => "configured",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Removing => "removing",
-        }
-    }
-
-    fn from_sql(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_sql() == text)
-    }
-
-    /// Whether a shim may be alive.
-    pub(crate) fn is_active(self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Stopping)
-    }
-}
 
 /// A box as recorded.
 #[derive(Clone, Debug)]
@@ -92,26 +41,6 @@ pub(crate) struct NewBox {
     pub(crate) owner_start: Option<u64>,
 }
 
-/// What an act came to.
-#[derive(Clone, Debug)]
-pub(crate) enum Settled {
-    /// Its VM runs.
-    Running {
-        pid: u32,
-        pid_start: Option<u64>,
-        engine: &'static str,
-        image_json: String,
-        owner_pid: u32,
-        owner_start: Option<u64>,
-    },
-    /// It was never started, and is as before.
-    Configured,
-    /// It has ended in order.
-    Stopped,
-    /// It has ended by a fault.
-    Failed { reason: String },
-}
-
 impl Database {
     /// Records a new box.
     pub(crate) fn insert(&self, new: &NewBox) -> BoxliteResult<BoxRow> {
@@ -122,7 +51,7 @@ impl Database {
                  VALUES (:id, :name, :now, :now, :state, :options, :owner_pid, :owner_start)",
                 named_params! {
                     ":id": new.id.as_str(), ":name": new.name, ":now": now,
-                    ":state": BoxState::Configured.as_sql(), ":options": new.options,
+                    ":state": BoxState::Configured.as_str(), ":options": new.options,
                     ":owner_pid": new.owner_pid, ":owner_start": new.owner_start.map(to_sql),
                 },
             );
@@ -173,71 +102,9 @@ impl Database {
     pub(crate) fn list(&self) -> BoxliteResult<Vec<BoxRow>> {
         self.with(|connection| select(connection, "1", &[]))
     }
-
-    /// Records that an act has begun, if the box is in one of `from`; tells whether it was.
-    pub(crate) fn begin(&self, id: &BoxID, from: &[BoxState], to: BoxState) -> BoxliteResult<bool> {
-        let allowed: Vec<String> = from.iter().map(|state| format!("'{}'", state.as_sql())).collect();
-        let sql = format!(
-            "UPDATE boxes SET state = :to, updated_ns = :now WHERE id = :id AND state IN ({})",
-            allowed.join(", ")
-        );
-        let changed = self.with(|connection| {
-            connection
-                .execute(&sql, named_params! { ":to": to.as_sql(), ":now": now_ns(), ":id": id.as_str() })
-        })?;
-        Ok(changed == 1)
-    }
-
-    /// Records what an act came to.
-    pub(crate) fn settle(&self, id: &BoxID, outcome: &Settled) -> BoxliteResult<()> {
-        let now = now_ns();
-        self.with(|connection| match outcome {
-            Settled::Running { pid, pid_start, engine, image_json, owner_pid, owner_start } => connection.execute(
-                "UPDATE boxes SET state = 'running', updated_ns = :now, started_ns = :now, pid = :pid,
-                   pid_start = :pid_start, engine = :engine, image_json = :image, owner_pid = :owner_pid,
-                   owner_start = :owner_start, exit_code = NULL, failure = NULL WHERE id = :id",
-                named_params! {
-                    ":now": now, ":pid": pid, ":pid_start": pid_start.map(to_sql), ":engine": engine,
-                    ":image": image_json, ":owner_pid": owner_pid, ":owner_start": owner_start.map(to_sql),
-                    ":id": id.as_str(),
-                },
-            ),
-            Settled::Configured => ended(connection, id, now, BoxState::Configured, None),
-            Settled::Stopped => ended(connection, id, now, BoxState::Stopped, None),
-            Settled::Failed { reason } => ended(connection, id, now, BoxState::Failed, Some(reason)),
-        })?;
-        Ok(())
-    }
-
-    /// Forgets a box that was never used.
-    pub(crate) fn delete_unused(&self, id: &BoxID) -> BoxliteResult<()> {
-        let sql = "DELETE FROM boxes WHERE id = ?1 AND state = ?2 AND started_ns IS NULL";
-        self.with(|connection| connection.execute(sql, [id.as_str(), BoxState::Configured.as_sql()]))
-            .map(|_| ())
-    }
-
-    /// Forgets a box; tells whether there was one.
-    pub(crate) fn delete(&self, id: &BoxID) -> BoxliteResult<bool> {
-        self.with(|connection| connection.execute("DELETE FROM boxes WHERE id = ?1", [id.as_str()]))
-            .map(|deleted| deleted == 1)
-    }
 }
 
-fn ended(
-    connection: &Connection,
-    id: &BoxID,
-    now: i64,
-    state: BoxState,
-    failure: Option<&str>,
-) -> rusqlite::Result<usize> {
-    connection.execute(
-        "UPDATE boxes SET state = :state, updated_ns = :now, pid = NULL, pid_start = NULL, failure = :failure
-         WHERE id = :id",
-        named_params! { ":state": state.as_sql(), ":now": now, ":failure": failure, ":id": id.as_str() },
-    )
-}
-
-const COLUMNS: &str = "id, name, created_ns, updated_ns, started_ns, state, options, image_json, pid, pid_start, \
+pub(super) const COLUMNS: &str = "id, name, created_ns, updated_ns, started_ns, state, options, image_json, pid, pid_start, \
                        owner_pid, owner_start, engine, exit_code, failure";
 
 fn select(
@@ -257,7 +124,7 @@ fn select_one(connection: &Connection, filter: &str, key: &str) -> rusqlite::Res
         .optional()
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<BoxRow> {
+pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<BoxRow> {
     let bad = |column: usize, what: &'static str| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, what.into())
     };
@@ -283,7 +150,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<BoxRow> {
 }
 
 /// SQLite integers are signed; start times are clock ticks since boot and stay far below the limit.
-fn to_sql(value: u64) -> i64 {
+pub(super) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -1,14 +1,20 @@
 //! The empty ext4 file system under every box disk: made once per size with mke2fs, then only read.
+//!
+//! Owns `ext4-*` in the directory of bases, which several homes may share: so its locks lie there, too.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::lock::Locks;
 
 const GIB: u64 = 1 << 30;
+/// Making one takes a moment: who has not made it in this time stands still.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The base of `size_gb` GiB in `bases`, made when missing. Blocking; tens of milliseconds when it has to be made.
 pub(crate) fn ensure_base(bases: &Path, size_gb: u64) -> BoxliteResult<PathBuf> {
@@ -16,8 +22,14 @@ pub(crate) fn ensure_base(bases: &Path, size_gb: u64) -> BoxliteResult<PathBuf> 
     if base.exists() {
         return Ok(base);
     }
-    // Several processes may make it at once: each its own, and the rename keeps exactly one.
-    let draft = bases.join(format!(".ext4-{size_gb}g-{}", crate::model::id::mint_text(8)));
+    let name = stem(size_gb);
+    let _lock = locks(bases)?.acquire_blocking(&name, "making an empty disk")?;
+    if base.exists() {
+        return Ok(base);
+    }
+    clear_drafts(bases, &name);
+    // Each has its own: the mke2fs of a maker that was killed may still be at work.
+    let draft = bases.join(format!("{}{}", drafts_of(&name), crate::model::id::mint_text(8)));
     let made = make(&draft, size_gb).and_then(|()| {
         fs::rename(&draft, &base).map_err(|error| BoxliteError::io("rename to", &base, &error))
     });
@@ -30,13 +42,46 @@ pub(crate) fn ensure_base(bases: &Path, size_gb: u64) -> BoxliteResult<PathBuf> 
 
 /// The file name of the base of `size_gb` GiB.
 pub(crate) fn base_name(size_gb: u64) -> String {
-    format!("ext4-{size_gb}g.raw")
+    format!("{}.raw", stem(size_gb))
+}
+
+/// Deletes what killed makers have left: their locks, and beside these their drafts. What can't be deleted is met again.
+pub(crate) fn sweep_drafts(bases: &Path) {
+    let Ok(locks) = locks(bases) else { return };
+    for name in locks.names().unwrap_or_default() {
+        if let Ok(Some(_lock)) = locks.try_acquire(&name, "sweep") {
+            clear_drafts(bases, &name);
+        }
+    }
+}
+
+fn locks(bases: &Path) -> BoxliteResult<Locks> {
+    Locks::open(bases.to_owned(), PATIENCE)
+}
+
+fn stem(size_gb: u64) -> String {
+    format!("ext4-{size_gb}g")
+}
+
+/// Begins the names of bases that aren't whole yet.
+fn drafts_of(name: &str) -> String {
+    format!(".{name}-")
+}
+
+/// For who has the lock: nobody else makes this base now. A draft that can't be deleted costs its place only.
+fn clear_drafts(bases: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(bases) else { return };
+    let drafts = drafts_of(name);
+    for entry in entries.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(drafts.as_bytes()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn make(draft: &Path, size_gb: u64) -> BoxliteResult<()> {
-    File::create_new(draft)
-        .and_then(|file| file.set_len(size_gb * GIB))
-        .map_err(|error| BoxliteError::io("create", draft, &error))?;
+    let file = File::create_new(draft).map_err(|error| BoxliteError::io("create", draft, &error))?;
+    file.set_len(size_gb * GIB).map_err(|error| BoxliteError::io("create", draft, &error))?;
     let program = find_mke2fs()?;
     let mut child = Command::new(&program)
         // Nothing is zeroed: the file is sparse. No blocks are reserved for root: the box's root is its user.
@@ -69,7 +114,6 @@ fn make(draft: &Path, size_gb: u64) -> BoxliteResult<()> {
                 .hint("check the free space of the home's file system"),
         ));
     }
-    let file = File::open(draft).map_err(|error| BoxliteError::io("open", draft, &error))?;
     file.sync_all().map_err(|error| BoxliteError::io("sync", draft, &error))
 }
 
@@ -97,6 +141,9 @@ fn find_mke2fs() -> BoxliteResult<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -107,8 +154,48 @@ mod tests {
         let made = fs::metadata(&base).unwrap();
         assert_eq!(made.len(), GIB);
         assert_eq!(ensure_base(dir.path(), 1).unwrap(), base);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft stays");
+        assert_eq!(names(dir.path()), ["ext4-1g.raw"], "no draft and no lock stays");
         let check = Command::new("/sbin/e2fsck").args(["-f", "-n"]).arg(&base).output().unwrap();
         assert!(check.status.success(), "{check:?}");
+    }
+
+    #[test]
+    fn what_a_killed_maker_left_goes_and_what_is_being_made_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".ext4-1g-left", "ext4-1g.lock", ".ext4-2g-made", "ext4-3g.raw"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let making = locks(dir.path()).unwrap().try_acquire("ext4-2g", "testing").unwrap().unwrap();
+        sweep_drafts(dir.path());
+        assert_eq!(names(dir.path()), [".ext4-2g-made", "ext4-2g.lock", "ext4-3g.raw"]);
+        drop(making);
+        // The next maker clears away what no sweep has met.
+        ensure_base(dir.path(), 2).unwrap();
+        assert_eq!(names(dir.path()), ["ext4-2g.raw", "ext4-3g.raw"]);
+    }
+
+    #[test]
+    fn makers_wait_for_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let makers: Vec<_> = (0..4)
+            .map(|_| {
+                let bases = dir.path().to_owned();
+                std::thread::spawn(move || {
+                    let base = ensure_base(&bases, 1).unwrap();
+                    fs::metadata(base).unwrap().ino()
+                })
+            })
+            .collect();
+        let made: BTreeSet<u64> = makers.into_iter().map(|maker| maker.join().unwrap()).collect();
+        assert_eq!(made.len(), 1, "it was made once");
+        assert_eq!(names(dir.path()), ["ext4-1g.raw"]);
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 }

@@ -1,17 +1,24 @@
-//! Makes an empty qcow2 overlay: the writable disk of a box, over a base that stays untouched.
+//! Makes an empty qcow2 overlay: the writable disk of a box, over a base that stays untouched. Tells one that was cut off
+//! or overwritten before an engine is started on it.
 //!
-//! Writes version 3 of the format as QEMU's docs/interop/qcow2.txt describes it. Never reads one: the engine does.
+//! Writes version 3 of the format as QEMU's docs/interop/qcow2.txt describes it. Reads no more than header and tables,
+//! and never changes an overlay: what is in it is the engine's.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::errors::{BoxliteError, BoxliteResult};
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
 const HEADER_LENGTH: u32 = 104;
+const MAGIC: &[u8; 4] = b"QFI\xfb";
+/// As the engine has it.
+const LARGEST_TABLE: u64 = 32 << 20;
+/// Of a table's entry, the bits that are an offset in the file.
+const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
 /// Header extension "backing file format name".
 const EXTENSION_BACKING_FORMAT: u32 = 0xE279_2ACA;
 
@@ -36,12 +43,65 @@ fn write_overlay(path: &Path, base: &str, virtual_size: u64) -> io::Result<()> {
     file.write_all_at(&counts, refcount_block)
 }
 
+/// Refuses a file that can't be the overlay of a box any more: another header than [`create_overlay`] wrote, or tables
+/// that point behind its end. Errors name the file and say what can be done.
+pub(crate) fn check_overlay(path: &Path) -> BoxliteResult<()> {
+    match find_damage(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(what)) => Err(BoxliteError::Storage(
+            Detail::new(format!("the box's disk {} is damaged: {what}", path.display()))
+                .subject(path.display().to_string())
+                .hint(
+                    "the file is kept as it is: look at it with `qemu-img check`, put a backup in its place, or remove the \
+                     box",
+                ),
+        )),
+        Err(error) => Err(BoxliteError::io("read the box's disk", path, &error)),
+    }
+}
+
+fn find_damage(path: &Path) -> io::Result<Option<String>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut header = [0; HEADER_LENGTH as usize];
+    match file.read_exact_at(&mut header, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Ok(Some(format!("it ends after {length} bytes, inside its header")));
+        }
+        read => read?,
+    }
+    let u32_at = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let u64_at = |at: usize| (u64::from(u32_at(at)) << 32) | u64::from(u32_at(at + 4));
+    if !header.starts_with(MAGIC) || u32_at(4) != 3 || u32_at(20) != CLUSTER_BITS {
+        return Ok(Some("it doesn't begin as a qcow2 file of ours does".to_owned()));
+    }
+    let l1_bytes = u64::from(u32_at(36)) * 8;
+    let tables = [("level-1 table", u64_at(40), l1_bytes), ("refcount table", u64_at(48), CLUSTER)];
+    for (name, at, bytes) in tables {
+        if at % CLUSTER != 0
+            || at == 0
+            || bytes > LARGEST_TABLE
+            || at.checked_add(bytes).is_none_or(|end| end > length)
+        {
+            return Ok(Some(format!("its {name} lies outside of its {length} bytes")));
+        }
+    }
+    let mut l1_table = vec![0; usize::try_from(l1_bytes).unwrap_or_default()];
+    file.read_exact_at(&mut l1_table, u64_at(40))?;
+    let beyond = |entry: &[u8]| {
+        let entry = entry.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte));
+        entry & OFFSET_MASK >= length
+    };
+    let damaged = l1_table.chunks_exact(8).any(beyond);
+    Ok(damaged.then(|| format!("its level-1 table points behind its end at {length} bytes")))
+}
+
 fn header(base: &str, virtual_size: u64, l1_entries: u32, l1_table: u64, refcount_table: u64) -> Vec<u8> {
     let format = b"raw\0\0\0\0\0";
     // Extensions: backing format (8 + 8), end marker (8); the base's name stands behind them.
     let base_offset = u64::from(HEADER_LENGTH) + 16 + 8;
     let mut out = Vec::with_capacity(256);
-    out.extend_from_slice(b"QFI\xfb");
+    out.extend_from_slice(MAGIC);
     out.extend_from_slice(&3u32.to_be_bytes());
     out.extend_from_slice(&base_offset.to_be_bytes());
     out.extend_from_slice(&(base.len() as u32).to_be_bytes());
@@ -92,6 +152,42 @@ mod tests {
             .output()
             .unwrap();
         assert!(io.status.success() && !String::from_utf8_lossy(&io.stdout).contains("failed"), "{io:?}");
+    }
+
+    #[test]
+    fn a_damaged_overlay_is_refused_by_name_and_a_used_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        File::create(dir.path().join("base.raw")).unwrap().set_len(10 << 30).unwrap();
+        let overlay = dir.path().join("box.qcow2");
+        create_overlay(&overlay, "base.raw", 10 << 30).unwrap();
+        check_overlay(&overlay).unwrap();
+        let written = std::process::Command::new("qemu-io")
+            .args(["-c", "write -P 7 0 64k", "-c", "write -P 7 9G 1k"])
+            .arg(&overlay)
+            .output()
+            .unwrap();
+        assert!(written.status.success(), "{written:?}");
+        check_overlay(&overlay).unwrap();
+        let whole = std::fs::read(&overlay).unwrap();
+        let mut garbage = whole.clone();
+        garbage[..4096].fill(0x5a);
+        let mut far_table = whole.clone();
+        far_table[40] = 0x7f;
+        let damages: [(&str, &[u8]); 6] = [
+            ("inside its header", b""),
+            ("inside its header", &whole[..100]),
+            ("outside of its", &whole[..4096]),
+            ("level-1 table points", &whole[..5 * CLUSTER as usize]),
+            ("doesn't begin", &garbage),
+            ("outside of its", &far_table),
+        ];
+        for (what, content) in damages {
+            std::fs::write(&overlay, content).unwrap();
+            let error = check_overlay(&overlay).unwrap_err();
+            assert!(matches!(&error, BoxliteError::Storage(text) if text.contains(what)), "{what}: {error}");
+            assert!(error.subject() == overlay.to_str() && error.hint().contains("qemu-img check"));
+            assert_eq!(std::fs::read(&overlay).unwrap(), content);
+        }
     }
 
     #[test]

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::digest::Digest;
 use super::manifest::{Descriptor, MAX_DOCUMENT_BYTES};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::digest::Digest;
 
 const COPY_BUFFER: usize = 256 << 10;
 

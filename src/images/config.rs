@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::digest::Digest;
 use super::manifest::host_architecture;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::digest::Digest;
 
 /// The config of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

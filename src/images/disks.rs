@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::blobs::sync_parent;
-use super::digest::Digest;
 use super::fetch::{Abandon, blocking};
 use super::flight::FlightSinks;
 use super::image::{ImageDisk, StoredImage};
@@ -23,6 +22,7 @@ use crate::disk::layers::{
     BuildLimits, LayerCompression, LayerSource, Progress, build_directory_disk, build_image_disk,
 };
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::digest::Digest;
 
 /// How often a directory may change while its disk is built.
 const DIRECTORY_ATTEMPTS: usize = 3;
@@ -139,7 +139,7 @@ async fn build(
 ) -> BoxliteResult<ImageDisk> {
     let started = Instant::now();
     let lock = format!("disk-{}", digest.hex());
-    let guard = inner.locks.acquire(&lock, &format!("building the disk of {reference}")).await?;
+    let guard = inner.locks.acquire_behind_work(&lock, &format!("building the disk of {reference}")).await?;
     if let Some(disk) = existing(&path, digest, started) {
         return Ok(disk);
     }

@@ -14,7 +14,6 @@ use oci_client::client::{BlobResponse, SizedStream};
 use tokio::sync::mpsc;
 
 use super::blobs::{PartialBlob, random};
-use super::digest::Digest;
 use super::flight::FlightSinks;
 use super::image::ImageLimits;
 use super::layout::LocalImage;
@@ -24,6 +23,7 @@ use super::registry::{Failure, RegistryClient};
 use super::store::Inner;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::lock::LockGuard;
+use crate::model::digest::Digest;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// Progress events of one layer come at most this often.
@@ -130,7 +130,8 @@ impl Fetcher {
         // blocking thread while it runs.
         let _permit = self.store.transfers.acquire().await.map_err(|_| stopped())?;
         let operation = format!("pulling {} of {}", blob.digest, self.reference);
-        let guard = self.store.locks.acquire(&format!("blob-{}", blob.digest.hex()), &operation).await?;
+        let guard =
+            self.store.locks.acquire_behind_work(&format!("blob-{}", blob.digest.hex()), &operation).await?;
         if self.store.blobs.has(&blob) {
             report.done();
             return Ok(());

@@ -6,11 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::digest::Digest;
 use super::image::StoredImage;
 use super::progress::ProgressSink;
 use super::store::ImageStore;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::digest::Digest;
+use crate::model::types::ImageInfo;
 
 /// Names the boxes that use the image with this manifest digest.
 type Users = Arc<dyn Fn(&Digest) -> BoxliteResult<Vec<String>> + Send + Sync>;
@@ -89,8 +90,9 @@ impl ImageHandle {
     }
 
     /// All complete images, the newest first.
-    pub async fn list(&self) -> BoxliteResult<Vec<StoredImage>> {
-        self.run(|store| async move { store.list().await }).await
+    pub async fn list(&self) -> BoxliteResult<Vec<ImageInfo>> {
+        let images = self.run(|store| async move { store.list().await }).await?;
+        Ok(images.into_iter().map(ImageInfo::from).collect())
     }
 
     /// The image of a reference or digest, if it is stored.

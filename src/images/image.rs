@@ -8,8 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::config::ImageConfig;
-use super::digest::Digest;
 use super::manifest::LayerFormat;
+use crate::model::digest::Digest;
+use crate::model::types::{Bytes, ImageInfo};
 
 /// A complete image in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,19 @@ pub struct StoredImage {
     pub size_bytes: u64,
     /// When it was stored.
     pub created: DateTime<Utc>,
+}
+
+impl From<StoredImage> for ImageInfo {
+    fn from(image: StoredImage) -> Self {
+        Self {
+            reference: image.reference,
+            repository: image.repository,
+            tag: image.tag.unwrap_or_default(),
+            id: image.manifest_digest.to_string(),
+            cached_at: image.created,
+            size: Some(Bytes(image.size_bytes)),
+        }
+    }
 }
 
 /// One layer of a stored image.

@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::archive::{Container, OpenMember, bad};
 use super::config::ImageConfig;
-use super::digest::Digest;
 use super::manifest::{Descriptor, Document, IndexEntry, LayerFormat, OCI_CONFIG, OCI_MANIFEST};
 use crate::errors::{BoxliteError, BoxliteResult};
+use crate::model::digest::Digest;
 
 /// A local image source, resolved to the descriptor of its manifest or index.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 
 use serde::Deserialize;
 
-use super::digest::Digest;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::digest::Digest;
 
 /// Larger manifests, indexes and configs are refused before they are parsed.
 pub(super) const MAX_DOCUMENT_BYTES: u64 = 4 << 20;

@@ -5,7 +5,6 @@
 mod archive;
 mod blobs;
 mod config;
-mod digest;
 mod disks;
 mod fetch;
 mod flight;
@@ -21,8 +20,8 @@ mod registry;
 mod stamp;
 mod store;
 
+pub use crate::model::digest::{Digest, DigestError};
 pub use config::ImageConfig;
-pub use digest::{Digest, DigestError};
 pub use handle::{ImageHandle, PulledImage};
 pub use image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
 pub use manifest::LayerFormat;

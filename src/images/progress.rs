@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::digest::Digest;
+use crate::model::digest::Digest;
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::archive::Container;
 use super::config::ImageConfig;
-use super::digest::Digest;
 use super::fetch::{BlobKind, Fetcher, Origin, blocking, with_retries};
 use super::flight::FlightSinks;
 use super::image::StoredImage;
@@ -23,6 +22,7 @@ use super::refs::Record;
 use super::registry::RegistryClient;
 use super::store::Inner;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::digest::Digest;
 
 /// An index in an index in an index: nobody nests deeper for good reasons.
 const MAX_INDEX_DEPTH: usize = 4;

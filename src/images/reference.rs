@@ -5,8 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::digest::Digest;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::digest::Digest;
 use crate::model::registry::ImageRegistry;
 
 const DOCKER_IO: &str = "docker.io";
@@ -98,7 +98,7 @@ enum ReferenceError {
     #[error("the repository component at character {position} starts, ends or is joined with a separator")]
     Separator { position: usize },
     #[error("its digest is bad: {0}")]
-    Digest(super::digest::DigestError),
+    Digest(crate::model::digest::DigestError),
 }
 
 /// Checks a reference at create time, without I/O.

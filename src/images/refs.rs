@@ -8,8 +8,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::blobs::{remove_if_there, write_file};
-use super::digest::Digest;
 use crate::errors::{BoxliteError, BoxliteResult};
+use crate::model::digest::Digest;
 
 /// The directory of records.
 #[derive(Clone, Debug)]

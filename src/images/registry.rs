@@ -11,10 +11,10 @@ use oci_client::client::{BlobResponse, Client, ClientConfig, ClientProtocol, Lay
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 
-use super::digest::Digest;
 use super::manifest::ACCEPTED;
 use super::reference::NamedReference;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::model::digest::Digest;
 use crate::model::registry::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::digest::Digest;
 use crate::errors::{BoxliteError, BoxliteResult};
+use crate::model::digest::Digest;
 
 /// The fingerprint of the tree at `root`, which is an absolute path without symlinks.
 pub(super) fn directory_stamp(root: &Path) -> BoxliteResult<Digest> {

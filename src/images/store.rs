@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 
 use super::blobs::{Blobs, remove_if_there, write_file};
 use super::config::ImageConfig;
-use super::digest::Digest;
 use super::fetch::blocking;
 use super::flight::Flights;
 use super::image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
@@ -25,6 +24,7 @@ use super::reference::{ImageSource, check_registry};
 use super::refs::{Record, Refs};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::lock::{LockGuard, Locks};
+use crate::model::digest::Digest;
 use crate::model::registry::ImageRegistry;
 
 /// The version of the directory's layout; a newer one is refused.

@@ -1,37 +1,46 @@
 //! One attempt to start a box: disk, shim, agent. It runs in a task of its own that holds the box's lock, so that
 //! whatever was begun is finished or undone before anybody else touches the box, also when the caller leaves.
 
-use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boxlite_proto::shim::{EngineKind, FailureKind, ShimSpec, StartFailure};
+use boxlite_proto::shim::{Course, EngineKind, FailureKind, ShimSpec, StartFailure};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::db::{BoxRow, BoxState, Settled};
-use crate::disk::{ext4, qcow2};
+use crate::db::{AtRest, BoxRow, BoxState, Database, Held, Rest, Run, Starting, now_ns};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
-use crate::layout::{self, BoxLayout};
+use crate::layout::BoxLayout;
+use crate::litebox::clones::{self, Template};
 use crate::litebox::core::Core;
+use crate::litebox::directory::{self, NewDisk};
 use crate::litebox::end;
 use crate::litebox::live::{LiveBox, Recipe};
+use crate::litebox::record::BoxRecord;
 use crate::litebox::spec::{BoxImage, BoxSpec};
 use crate::litebox::start::Stages;
 use crate::log::LogLevel;
 use crate::model::id::BoxID;
-use crate::vmm::pieces::{self, Piece};
+use crate::vmm::engine::Choice;
+use crate::vmm::pieces::Piece;
 use crate::vmm::{Started, StartingShim};
 
-/// Until the agent must have answered.
+/// Until the agent must have answered, unless the environment gives this host more time (or less).
 const BOOT_DEADLINE: Duration = Duration::from_secs(30);
+/// The same for a machine that has booted already.
+const CLONE_DEADLINE: Duration = Duration::from_secs(10);
 /// What the shim needs beyond the boot's deadline: one more boot for the console, and its own end.
 const FAILURE_REPORT_TIME: Duration = Duration::from_secs(20);
 /// Between SIGTERM and SIGKILL when the shim stops a box by itself.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// Name of the engine in `BoxInfo`.
-const ENGINE: &str = "qemu-tcg";
+
+/// How long the boot may take here.
+fn boot_deadline() -> Duration {
+    let seconds = std::env::var("BOXLITE_BOOT_SECONDS").ok().and_then(|text| text.parse().ok());
+    seconds.filter(|seconds| (1..=3600).contains(seconds)).map_or(BOOT_DEADLINE, Duration::from_secs)
+}
 
 /// Where the outcome goes. Its receiver lives as long as somebody wants the box started.
 pub(super) type Claim = oneshot::Sender<BoxliteResult<Arc<LiveBox>>>;
@@ -48,72 +57,79 @@ fn caller_left() -> BoxliteError {
     BoxliteError::Cancelled("the start was called off: its caller has left".into())
 }
 
-/// A start of the box as `row` has it. Make one with the box's lock held, and hold it until the end.
-pub(super) struct Attempt<'a> {
-    pub(super) core: &'a Arc<Core>,
-    pub(super) row: BoxRow,
-    pub(super) claim: &'a mut Claim,
+/// Starts the box; on an error it is as before when this returns, but for its logs.
+pub(super) async fn make(
+    core: &Arc<Core>,
+    resting: Held<AtRest>,
+    claim: &mut Claim,
+    image: BoxImage,
+    mut stages: Stages,
+) -> BoxliteResult<Arc<LiveBox>> {
+    let mut attempt = Attempt { core, row: resting.row().clone(), claim, made_disk: false };
+    let starting = core.query(move |database| resting.begin_start(database)).await?;
+    let (starting, error) = match attempt.boot(&image, &mut stages).await {
+        Err(error) => (starting, error),
+        Ok((started, engine, template)) => {
+            match attempt.settle_running(starting, started, engine, image, stages).await? {
+                Ok(live) => {
+                    template.count(core);
+                    return Ok(live);
+                }
+                Err(unsettled) => unsettled,
+            }
+        }
+    };
+    let fields = json!({ "error": error.to_string(), "hint": error.hint() });
+    core.log.write(LogLevel::Error, "box did not start", attempt.row.id.as_str(), fields);
+    attempt.roll_back(starting).await;
+    Err(error)
+}
+
+/// A start under way of the box as `row` had it before.
+struct Attempt<'a> {
+    core: &'a Arc<Core>,
+    row: BoxRow,
+    claim: &'a mut Claim,
     /// The disk was made by this attempt and holds nothing of anybody's.
-    pub(super) made_disk: bool,
+    made_disk: bool,
 }
 
 impl Attempt<'_> {
-    /// Starts the box; on an error it is as before when this returns, but for its logs.
-    pub(super) async fn make(mut self, image: BoxImage, mut stages: Stages) -> BoxliteResult<Arc<LiveBox>> {
-        let id = self.row.id.clone();
-        let from = [BoxState::Configured, BoxState::Stopped, BoxState::Failed];
-        if !self.core.query(move |database| database.begin(&id, &from, BoxState::Starting)).await? {
-            return Err(BoxliteError::InvalidState(
-                Detail::new(format!("cannot start box {}: it is {:?}", self.row.id, self.row.state))
-                    .subject(self.row.id.as_str()),
-            ));
-        }
-        let outcome = match self.boot(&image, &mut stages).await {
-            Ok(started) => self.settle_running(started, image, stages).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = &outcome {
-            let fields = json!({ "error": error.to_string(), "hint": error.hint() });
-            self.core.log.write(LogLevel::Error, "box did not start", self.row.id.as_str(), fields);
-            self.roll_back().await;
-        }
-        outcome
-    }
-
-    async fn boot(&mut self, image: &BoxImage, stages: &mut Stages) -> BoxliteResult<Started> {
+    async fn boot(
+        &mut self,
+        image: &BoxImage,
+        stages: &mut Stages,
+    ) -> BoxliteResult<(Started, Choice, Template)> {
         let spec = BoxSpec::of(&self.row)?;
+        let program = self.core.finder.find(Piece::Shim)?;
         let began = Instant::now();
-        self.prepare_directory(&spec).await?;
+        let engine = self.choose_engine(&spec, &program).await?;
+        stages.add("engine-choice", began.elapsed());
+        let began = Instant::now();
+        self.prepare_directory(&spec, image).await?;
         stages.add("box-disk", began.elapsed());
 
-        let program = self.core.finder.find(Piece::Shim)?;
-        let shim_spec = self.shim_spec(&spec, image)?;
-        if self.claim.is_closed() {
-            return Err(caller_left());
-        }
-        self.core.check_open()?;
-        let handle = self.core.executor.handle().clone();
-        let shim = executor::blocking(move || {
-            let _context = handle.enter();
-            StartingShim::spawn(&program, &shim_spec)
-        })
-        .await?;
-        let patience = BOOT_DEADLINE + FAILURE_REPORT_TIME;
-        let answer = tokio::select! {
-            answer = tokio::time::timeout(patience, shim.ready()) => answer,
-            error = unwanted(self.core, self.claim) => return Err(error),
+        let mut template = clones::template_for(self.core, &spec, &engine).await;
+        let started = match template.course() {
+            Some(course) => {
+                let shim_spec = self.shim_spec(&spec, image, &engine, course)?;
+                match self.launch(&program, shim_spec).await? {
+                    Ok(started) => Ok(started),
+                    // With its machine booted the box runs, or tells what is really wrong.
+                    Err(failure) if is_about_the_machine(&failure) => {
+                        let shim_spec = self.shim_spec(&spec, image, &engine, Course::Boot)?;
+                        let booted = self.launch(&program, shim_spec).await?;
+                        if booted.is_ok() {
+                            template.refuse(self.core, &failure.message).await;
+                        }
+                        booted
+                    }
+                    Err(failure) => Err(failure),
+                }
+            }
+            None => self.launch(&program, self.shim_spec(&spec, image, &engine, Course::Boot)?).await?,
         };
-        let answer = answer.map_err(|_| {
-            BoxliteError::Engine(
-                Detail::new(format!(
-                    "box {}: the shim did not report within {} s",
-                    self.row.id,
-                    patience.as_secs()
-                ))
-                .subject(self.row.id.as_str()),
-            )
-        })?;
-        let started = answer?.map_err(|failure| describe_failure(&self.row.id, failure))?;
+        let started = started.map_err(|failure| describe_failure(&self.row.id, failure))?;
         let mut before = 0;
         for (name, at_us) in &started.stages {
             stages.add(name, Duration::from_micros(at_us.saturating_sub(before)));
@@ -122,27 +138,89 @@ impl Attempt<'_> {
         for (name, micros) in &started.agent_stages {
             stages.add(&format!("agent/{name}"), Duration::from_micros(*micros));
         }
-        Ok(started)
+        Ok((started, engine, template))
     }
 
+    /// Starts a shim and waits until the box runs, or can't.
+    async fn launch(
+        &mut self,
+        program: &Path,
+        shim_spec: ShimSpec,
+    ) -> BoxliteResult<Result<Started, StartFailure>> {
+        if self.claim.is_closed() {
+            return Err(caller_left());
+        }
+        self.core.check_open()?;
+        let program = program.to_owned();
+        let handle = self.core.executor.handle().clone();
+        let shim = executor::blocking(move || {
+            let _context = handle.enter();
+            StartingShim::spawn(&program, &shim_spec)
+        })
+        .await?;
+        let patience = boot_deadline() + FAILURE_REPORT_TIME;
+        let (core, is_new) = (self.core, self.made_disk);
+        // A directory without a row is nobody's: once a box can hold data, its row must survive a crash of the host.
+        let row_kept = async { if is_new { core.query(|database| database.sync()).await } else { Ok(()) } };
+        let booted = async { tokio::join!(tokio::time::timeout(patience, shim.ready()), row_kept) };
+        let (answer, kept) = tokio::select! {
+            both = booted => both,
+            error = unwanted(self.core, self.claim) => return Err(error),
+        };
+        kept?;
+        answer.map_err(|_| {
+            BoxliteError::Engine(
+                Detail::new(format!(
+                    "box {}: the shim did not report within {} s",
+                    self.row.id,
+                    patience.as_secs()
+                ))
+                .subject(self.row.id.as_str()),
+            )
+        })?
+    }
+
+    async fn choose_engine(&self, spec: &BoxSpec, shim: &Path) -> BoxliteResult<Choice> {
+        let (core, wanted, shim) = (self.core.clone(), spec.options.engine, shim.to_owned());
+        executor::blocking(move || core.engines.choose(wanted, &shim)).await
+    }
+
+    /// Records that the box runs. What the inner error gives back is still to be rolled back.
     async fn settle_running(
         &self,
+        starting: Held<Starting>,
         started: Started,
+        engine: Choice,
         image: BoxImage,
         stages: Stages,
-    ) -> BoxliteResult<Arc<LiveBox>> {
-        let outcome = Settled::Running {
+    ) -> BoxliteResult<Result<Arc<LiveBox>, (Held<Starting>, BoxliteError)>> {
+        let run = Run {
             pid: started.process.pid(),
             pid_start: started.process.start_time(),
-            engine: ENGINE,
+            engine: engine.kind.name(),
             image_json: image.to_json()?,
             owner_pid: self.core.owner.pid,
             owner_start: self.core.owner.start_time,
         };
         self.core.tsc.note(started.tsc_khz);
         let spec = BoxSpec::of(&self.row)?;
-        let id = self.row.id.clone();
-        self.core.query(move |database| database.settle(&id, &outcome)).await?;
+        let paths = self.core.layout.of_box(&self.row.id);
+        let record =
+            BoxRecord::of(&self.row, &spec, &image, self.core.owner).started(now_ns(), engine.kind.name());
+        let settle = move |database: &Database| {
+            let settled = starting.settle_running(database, &run);
+            if settled.is_ok() {
+                // On a disk that is full now the record of before stays, which says all but the time.
+                let _ = record.write(&paths);
+            }
+            Ok(settled)
+        };
+        let settled = self.core.query(settle).await?;
+        // The lock is held until the box is known here.
+        let _running = match settled {
+            Ok(running) => running,
+            Err(unsettled) => return Ok(Err(unsettled)),
+        };
         let live = Arc::new(LiveBox::started(
             self.row.id.clone(),
             started.process,
@@ -156,102 +234,108 @@ impl Attempt<'_> {
             .iter()
             .map(|step| (step.name.clone(), (step.took.as_micros() as u64).into()))
             .collect();
-        let fields = json!({ "pid": live.process().pid(), "engine": ENGINE, "steps_us": steps });
+        let fields = json!({
+            "pid": live.process().pid(),
+            "engine": engine.kind.name(),
+            "accelerator": engine.kind.accelerator(),
+            "engine_reason": engine.why,
+            "steps_us": steps,
+        });
         self.core.log.write(LogLevel::Info, "box started", live.id().as_str(), fields);
         self.core.add_live(live.clone());
         end::watch(self.core, &live);
-        Ok(live)
+        Ok(Ok(live))
     }
 
     /// The box's directory, with its disk where there is none yet.
-    async fn prepare_directory(&mut self, spec: &BoxSpec) -> BoxliteResult<()> {
+    async fn prepare_directory(&mut self, spec: &BoxSpec, image: &BoxImage) -> BoxliteResult<()> {
         let paths = self.core.layout.of_box(&self.row.id);
         let never_ran = self.row.state == BoxState::Configured;
-        let bases = self.core.layout.bases();
-        let size_gb = spec.disk_size_gb();
+        let (bases, size_gb) = (self.core.layout.bases(), spec.disk_size_gb());
+        let record = BoxRecord::of(&self.row, spec, image, self.core.owner);
         self.made_disk = executor::blocking(move || {
-            let logs = paths.logs();
-            layout::make_dir(&logs).map_err(|error| BoxliteError::io("create", &logs, &error))?;
-            // The last run's end is history now; there needn't have been one.
-            let _ = fs::rename(paths.exit(), paths.exit_previous());
-            let disk = paths.box_disk();
-            if disk.exists() {
-                return Ok(false);
-            }
-            if !never_ran {
-                return Err(BoxliteError::Storage(
-                    Detail::new(format!("the box's disk {} is missing", disk.display()))
-                        .subject(disk.display().to_string())
-                        .hint("put the file back, or remove the box and create it again"),
-                ));
-            }
-            ext4::ensure_base(&bases, size_gb)?;
-            let base = format!("../../bases/{}", ext4::base_name(size_gb));
-            // Under another name until it is whole: half a disk would be taken for the box's.
-            let draft = disk.with_extension("new");
-            // One may have been left by a process that was killed here.
-            let _ = fs::remove_file(&draft);
-            let made = qcow2::create_overlay(&draft, &base, size_gb << 30).and_then(|()| {
-                fs::rename(&draft, &disk).map_err(|error| BoxliteError::io("rename to", &disk, &error))
-            });
-            if made.is_err() {
-                let _ = fs::remove_file(&draft);
-            }
-            made.map(|()| true)
+            directory::prepare(&paths, &record, never_ran.then_some(NewDisk { size_gb, bases: &bases }))
         })
         .await?;
         Ok(())
     }
 
-    fn shim_spec(&self, spec: &BoxSpec, image: &BoxImage) -> BoxliteResult<ShimSpec> {
+    fn shim_spec(
+        &self,
+        spec: &BoxSpec,
+        image: &BoxImage,
+        engine: &Choice,
+        course: Course,
+    ) -> BoxliteResult<ShimSpec> {
         let paths = self.core.layout.of_box(&self.row.id);
+        // A clone that doesn't answer soon doesn't answer at all.
+        let deadline = match course {
+            Course::Clone { .. } => boot_deadline().min(CLONE_DEADLINE),
+            Course::Boot | Course::Freeze => boot_deadline(),
+        };
+        let find = |piece| self.core.finder.find(piece);
+        let (kernel, guest_disk) = match engine.kind {
+            EngineKind::QemuTcg | EngineKind::QemuKvm => (find(Piece::Kernel)?, find(Piece::GuestDisk)?),
+            EngineKind::Krun => (find(Piece::LibKrunFw)?, find(Piece::GuestAgent)?),
+        };
         Ok(ShimSpec {
             protocol: boxlite_proto::PROTOCOL_VERSION,
             build_id: boxlite_proto::BUILD_ID.to_owned(),
+            course,
             box_id: self.row.id.to_string(),
             box_dir: paths.dir().to_owned(),
-            engine: EngineKind::QemuTcg,
-            engine_program: pieces::find_qemu()?,
-            kernel: self.core.finder.find(Piece::Kernel)?,
-            guest_disk: self.core.finder.find(Piece::GuestDisk)?,
+            engine: engine.kind,
+            engine_program: engine.program.clone(),
+            kernel,
+            guest_disk,
             // Short and plain whatever the home is called: the engine's options can carry only UTF-8.
             image_disk: BoxLayout::from_here(&image.disk),
             box_disk: file_name(&paths.box_disk()),
+            disk_cache: spec.options.disk_cache,
             cpus: spec.cpus(),
             memory_mib: spec.memory().0,
             hostname: self.row.name.clone().unwrap_or_else(|| self.row.id.to_string()),
             detach: spec.options.detach,
             tsc_khz: self.core.tsc.khz(),
-            boot_deadline_ms: BOOT_DEADLINE.as_millis() as u64,
+            boot_deadline_ms: deadline.as_millis() as u64,
             stop_grace_ms: STOP_GRACE.as_millis() as u64,
             pids_max: 0,
             test_hooks: std::env::var_os("BOXLITE_TEST_HOOKS").is_some_and(|value| value == "1"),
         })
     }
 
-    async fn roll_back(&self) {
-        let outcome = match self.row.state {
-            BoxState::Configured => Settled::Configured,
-            BoxState::Failed => Settled::Failed { reason: self.row.failure.clone().unwrap_or_default() },
-            _ => Settled::Stopped,
-        };
-        let (id, paths, made_disk) =
-            (self.row.id.clone(), self.core.layout.of_box(&self.row.id), self.made_disk);
+    async fn roll_back(&self, starting: Held<Starting>) {
+        let rest = Rest::of(&self.row);
+        let (paths, made_disk) = (self.core.layout.of_box(&self.row.id), self.made_disk);
         let undone = self.core.query(move |database| {
             // A shim whose owner's end is closed before it was ready ends by itself; this waits for it.
-            end::wait_for_tree(&id);
+            end::wait_for_tree(starting.id(), &paths);
             end::clear_run_files(&paths);
             if made_disk {
-                let _ = fs::remove_file(paths.box_disk());
+                directory::forget_disk(&paths);
             }
-            database.settle(&id, &outcome)
+            starting.come_to_rest(database, &rest)
         });
         // The error that led here is the one to report; the next start settles what could not be written.
         let _ = undone.await;
     }
 }
 
-fn file_name(path: &std::path::Path) -> String {
+/// Whether another way to get at a running machine may do better.
+fn is_about_the_machine(failure: &StartFailure) -> bool {
+    match failure.kind {
+        FailureKind::EngineDied
+        | FailureKind::AgentSilent
+        | FailureKind::AgentRefused
+        | FailureKind::MissingPiece
+        | FailureKind::Internal => true,
+        FailureKind::Busy | FailureKind::Resources | FailureKind::BuildMismatch | FailureKind::OwnerGone => {
+            false
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 

@@ -1,7 +1,10 @@
 //! A command to run in a box.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
+
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
 
 /// Where a process's stdin comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct BoxCommand {
     pub(crate) stderr: OutputMode,
     pub(crate) merge_stderr: bool,
     pub(crate) limits: ExecLimits,
+    /// The agent runs a part of itself, not a program of the box.
+    pub(super) own_program: bool,
 }
 
 impl BoxCommand {
@@ -71,7 +76,13 @@ impl BoxCommand {
             stderr: OutputMode::Retain,
             merge_stderr: false,
             limits: ExecLimits::default(),
+            own_program: false,
         }
+    }
+
+    /// A part of the agent itself, see `boxlite_proto::copy`.
+    pub(super) fn own_program(name: &str) -> Self {
+        Self { own_program: true, ..Self::new(name).working_dir("/") }
     }
 
     /// Adds one argument.
@@ -106,10 +117,10 @@ impl BoxCommand {
         self
     }
 
-    /// Sets the user: `name`, `uid`, `uid:gid` or `name:group`.
+    /// Sets the user: `name`, `uid`, `uid:gid` or `name:group`. A blank one is the default.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
-        self.user = Some(user.into());
+        self.user = Some(user.into()).filter(|user| !user.trim().is_empty());
         self
     }
 
@@ -167,5 +178,82 @@ impl BoxCommand {
     pub fn limits(mut self, limits: ExecLimits) -> Self {
         self.limits = limits;
         self
+    }
+}
+
+impl BoxCommand {
+    /// Refuses what no process can be given.
+    pub(super) fn check(&self) -> BoxliteResult<()> {
+        if self.argv[0].is_empty() {
+            return refuse("argv[0]", "argv[0] is empty: the command needs a name");
+        }
+        for (index, argument) in self.argv.iter().enumerate() {
+            refuse_nul(&format!("argv[{index}]"), argument)?;
+        }
+        for (name, value) in &self.env {
+            let shown = format!("environment variable {:?}", name.to_string_lossy());
+            if name.is_empty() || name.as_bytes().contains(&b'=') {
+                return refuse(&shown, &format!("{shown} has an empty name, or a name with '='"));
+            }
+            refuse_nul(&format!("the name of {shown}"), name)?;
+            refuse_nul(&shown, value)?;
+        }
+        if let Some(user) = &self.user {
+            refuse_nul("user", user.as_ref())?;
+        }
+        let Some(dir) = &self.working_dir else { return Ok(()) };
+        refuse_nul("working_dir", dir)?;
+        if !dir.as_bytes().starts_with(b"/") {
+            let message = format!("working_dir {:?} is not an absolute path", dir.to_string_lossy());
+            return refuse("working_dir", &message);
+        }
+        Ok(())
+    }
+}
+
+fn refuse(subject: &str, message: &str) -> BoxliteResult<()> {
+    Err(BoxliteError::InvalidArgument(Detail::new(message).subject(subject).hint("correct the command")))
+}
+
+fn refuse_nul(name: &str, text: &OsStr) -> BoxliteResult<()> {
+    nul_byte(name, text.as_bytes()).map_or(Ok(()), |message| refuse(name, &message))
+}
+
+/// What is wrong with `bytes`, called `name`, when the kernel would take them to end before their end.
+pub(crate) fn nul_byte(name: &str, bytes: &[u8]) -> Option<String> {
+    let at = bytes.iter().position(|byte| *byte == 0)?;
+    Some(format!("{name} contains a NUL byte at offset {at}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_process_can_be_given_is_refused_by_name() {
+        let nul = "contains a NUL byte at offset";
+        for (command, named) in [
+            (BoxCommand::new(""), "argv[0] is empty".to_owned()),
+            (BoxCommand::new("a\0"), format!("argv[0] {nul} 1")),
+            (BoxCommand::new("a").arg("b").arg("b\0c"), format!("argv[2] {nul} 1")),
+            (BoxCommand::new("a").env("A=B", "c"), "\"A=B\"".to_owned()),
+            (BoxCommand::new("a").env("", "c"), "environment variable \"\"".to_owned()),
+            (
+                BoxCommand::new("a").env("A\0", "c"),
+                format!("the name of environment variable \"A\\0\" {nul} 1"),
+            ),
+            (BoxCommand::new("a").env("A", "bc\0"), format!("environment variable \"A\" {nul} 2")),
+            (BoxCommand::new("a").working_dir("tmp"), "working_dir \"tmp\"".to_owned()),
+            (BoxCommand::new("a").working_dir("/tmp\0"), format!("working_dir {nul} 4")),
+            (BoxCommand::new("a").user("root\0"), format!("user {nul} 4")),
+        ] {
+            let error = command.check().unwrap_err();
+            assert!(
+                matches!(&error, BoxliteError::InvalidArgument(text) if text.contains(&named)),
+                "{error}"
+            );
+            assert!(error.subject().is_some());
+        }
+        BoxCommand::new("a").arg("").env("A", "").user(" ").working_dir("/").check().unwrap();
     }
 }

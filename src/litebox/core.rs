@@ -1,23 +1,27 @@
 //! What all boxes of one runtime share: paths, database, images, threads, and the boxes that run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::db::{BoxRow, Database};
+use crate::db::{BoxRow, Database, HeldBox};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor::{self, Executor};
 use crate::images::ImageStore;
 use crate::layout::Layout;
+use crate::litebox::clones::Clones;
 use crate::litebox::live::LiveBox;
-use crate::lock::Locks;
+use crate::litebox::recent::RecentIds;
+use crate::lock::{LockGuard, Locks};
 use crate::log::Log;
 use crate::model::id::BoxID;
 use crate::util::process_start_time;
 use crate::vmm::TscRate;
+use crate::vmm::engine::Engines;
 use crate::vmm::pieces::Finder;
+use crate::vmm::template::Templates;
 
 /// One runtime's engine room. Boxes and executions keep it; its threads end with the last runtime handle.
 pub(crate) struct Core {
@@ -27,17 +31,34 @@ pub(crate) struct Core {
     pub(crate) locks: Locks,
     pub(crate) images: ImageStore,
     pub(crate) finder: Finder,
+    pub(crate) engines: Engines,
+    pub(crate) templates: Templates,
+    /// What became of templates in this runtime.
+    pub(crate) clones: Clones,
     pub(crate) executor: Executor,
     pub(crate) log: Log,
     pub(crate) owner: OwnerIdentity,
     pub(crate) tsc: TscRate,
     live: Mutex<HashMap<BoxID, Arc<LiveBox>>>,
     /// Boxes that a `stop` removed, so that a later `remove` by the same caller finds its wish fulfilled.
-    removed_by_stop: Mutex<HashSet<BoxID>>,
+    removed_by_stop: Mutex<RecentIds>,
     /// Turns true with the shutdown.
     shut_down: watch::Sender<bool>,
     /// Starts under way.
     starts: watch::Sender<usize>,
+}
+
+/// What a runtime is made of.
+pub(crate) struct Parts {
+    pub(crate) layout: Layout,
+    pub(crate) database: Database,
+    pub(crate) locks: Locks,
+    pub(crate) images: ImageStore,
+    pub(crate) finder: Finder,
+    pub(crate) engines: Engines,
+    pub(crate) templates: Templates,
+    pub(crate) executor: Executor,
+    pub(crate) log: Log,
 }
 
 /// The process that made a runtime.
@@ -61,15 +82,8 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(crate) fn new(
-        layout: Layout,
-        database: Database,
-        locks: Locks,
-        images: ImageStore,
-        finder: Finder,
-        executor: Executor,
-        log: Log,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { layout, database, locks, images, finder, engines, templates, executor, log } = parts;
         Self {
             tsc: TscRate::at(&layout),
             layout,
@@ -77,6 +91,9 @@ impl Core {
             locks,
             images,
             finder,
+            engines,
+            templates,
+            clones: Clones::default(),
             executor,
             log,
             owner: OwnerIdentity::of_this_process(),
@@ -150,7 +167,7 @@ impl Core {
 
     /// Remembers that a stop removed `id`.
     pub(crate) fn note_removed(&self, id: &BoxID) {
-        self.removed().insert(id.clone());
+        self.removed().add(id.clone());
     }
 
     /// Whether a stop removed the box with this id.
@@ -171,6 +188,25 @@ impl Core {
     pub(crate) async fn row(&self, id: &BoxID) -> BoxliteResult<Option<BoxRow>> {
         let id = id.clone();
         self.query(move |database| database.get(&id)).await
+    }
+
+    /// The box with its lock held, when nobody else has it for too long; `None` when there is no such box.
+    pub(crate) async fn hold(&self, id: &BoxID, operation: &str) -> BoxliteResult<Option<HeldBox>> {
+        let lock = self.locks.acquire(id.as_str(), operation).await?;
+        self.held(id, lock).await
+    }
+
+    /// The box with its lock held, if nobody has it now.
+    pub(crate) async fn try_hold(&self, id: &BoxID, operation: &str) -> BoxliteResult<TryHold> {
+        match self.locks.try_acquire(id.as_str(), operation)? {
+            Some(lock) => Ok(self.held(id, lock).await?.map_or(TryHold::Gone, TryHold::Held)),
+            None => Ok(TryHold::Busy),
+        }
+    }
+
+    async fn held(&self, id: &BoxID, lock: LockGuard) -> BoxliteResult<Option<HeldBox>> {
+        let id = id.clone();
+        self.query(move |database| database.hold(&id, lock)).await
     }
 
     /// Runs `work` on this runtime's threads; it stops when the caller leaves.
@@ -195,13 +231,23 @@ impl Core {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn removed(&self) -> MutexGuard<'_, HashSet<BoxID>> {
+    fn removed(&self) -> MutexGuard<'_, RecentIds> {
         self.removed_by_stop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn was_shut_down() -> BoxliteError {
     BoxliteError::Stopped(Detail::new("the runtime was shut down").hint("open a new runtime on this home"))
+}
+
+/// What asking for a box's lock without waiting came to.
+pub(crate) enum TryHold {
+    /// It is had.
+    Held(HeldBox),
+    /// Somebody else has it: the box is in good hands.
+    Busy,
+    /// There is no such box.
+    Gone,
 }
 
 /// A start that is under way.

@@ -7,17 +7,18 @@ use std::time::Duration;
 use boxlite_proto::shim::{ExitKind, ExitRecord};
 use serde_json::json;
 
-use crate::db::{BoxRow, Settled};
+use crate::db::{Active, AtRest, BoxRow, BoxState, Held, HeldBox, Rest};
 use crate::errors::BoxliteResult;
-use crate::layout::BoxLayout;
+use crate::layout::{self, BoxLayout};
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::log::LogLevel;
 use crate::model::id::BoxID;
+use crate::util::pid_file;
 use crate::vmm;
 
 /// How long the leftovers of a dead shim may take to vanish, each of them killed meanwhile.
-const REAP_TIME: Duration = Duration::from_secs(5);
+pub(crate) const REAP_TIME: Duration = Duration::from_secs(5);
 
 /// Records the box's end when its shim ends, whoever caused it. One task, no thread.
 pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
@@ -25,51 +26,66 @@ pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
     let (core, live) = (Arc::downgrade(core), live.clone());
     handle.spawn(async move {
         live.process().ended().await;
+        // Its lock would only be taken and given back, and its file be left where the program ends meanwhile.
+        if live.is_ending() {
+            return;
+        }
         let Some(core) = core.upgrade() else { return };
-        // A stop or remove that holds the lock settles the row itself; afterwards there is nothing left to do.
-        let Ok(_lock) = core.locks.acquire(live.id().as_str(), "record the end").await else { return };
-        match core.row(live.id()).await {
-            Ok(Some(row)) if row.pid == Some(live.process().pid()) && row.state.is_active() => {
-                // What can't be written now is settled at the next use of the box.
-                let _ = settle_dead(&core, &row).await;
-            }
-            _ => {}
-        }
-        if core.live(live.id()).is_none() {
-            core.drop_live(live.id());
-        }
+        // A stop or remove that holds the lock settles the row itself; afterwards there is nothing left to do. What can't
+        // be written now is settled at the next use of the box.
+        let pid = Some(live.process().pid());
+        let _ = match core.hold(live.id(), "record the end").await {
+            Ok(Some(HeldBox::Running(held))) if held.row().pid == pid => settle_dead(&core, held).await,
+            Ok(Some(HeldBox::Stopping(held))) if held.row().pid == pid => settle_dead(&core, held).await,
+            _ => return,
+        };
     });
 }
 
-/// Settles a box whose shim is dead or must die: reaps its tree, clears its files, records why. Call it with the box's
-/// lock held.
-pub(crate) async fn settle_dead(core: &Arc<Core>, row: &BoxRow) -> BoxliteResult<()> {
-    let (id, started) = (row.id.clone(), row.started_ns.is_some());
+/// Settles a box whose shim is dead or must die: reaps its tree, clears its files, records why.
+pub(crate) async fn settle_dead<S>(core: &Arc<Core>, held: Held<S>) -> BoxliteResult<Held<AtRest>>
+where
+    S: Active + Send + 'static,
+{
+    let id = held.id().clone();
     let paths = core.layout.of_box(&id);
-    let outcome = core
+    let resting = core
         .query(move |database| {
-            vmm::reap_tree(&id, REAP_TIME);
-            let outcome = outcome_of(&paths, started);
+            vmm::reap_tree(held.id(), paths.dir(), REAP_TIME);
+            let rest = rest_of(&paths, held.row().started_ns.is_some());
             clear_run_files(&paths);
-            database.settle(&id, &outcome)?;
-            Ok(outcome)
+            held.come_to_rest(database, &rest)
         })
         .await?;
-    let reason = match &outcome {
-        Settled::Failed { reason } => reason.as_str(),
-        _ => "its shim ended",
-    };
-    core.log.write(LogLevel::Warn, "box found ended", row.id.as_str(), json!({ "reason": reason }));
-    core.drop_live(&row.id);
-    Ok(())
+    let reason = resting.row().failure.as_deref().unwrap_or("its shim ended");
+    core.log.write(LogLevel::Warn, "box found ended", id.as_str(), json!({ "reason": reason }));
+    core.drop_live(&id);
+    Ok(resting)
 }
 
-fn outcome_of(paths: &BoxLayout, started: bool) -> Settled {
+fn rest_of(paths: &BoxLayout, started: bool) -> Rest {
     match read_exit(paths) {
-        _ if !started => Settled::Configured,
-        Some(ExitRecord { kind: ExitKind::Crashed, message, .. }) => Settled::Failed { reason: message },
-        _ => Settled::Stopped,
+        _ if !started => Rest::Configured,
+        Some(ExitRecord { kind: ExitKind::Crashed, message, .. }) => Rest::Failed { reason: message },
+        _ => Rest::Stopped,
     }
+}
+
+/// The row as it is to be shown: a box that is recorded as running although its shim is gone has ended, also when that is
+/// not written yet.
+pub(crate) fn as_ended(mut row: BoxRow, paths: &BoxLayout) -> BoxRow {
+    let ended = row.state == BoxState::Running
+        && !vmm::is_shim(&row.id, row.pid, row.pid_start, paths)
+        && vmm::locate(&row.id, row.pid, row.pid_start, paths).is_none();
+    if ended {
+        row.pid = None;
+        (row.state, row.failure) = match rest_of(paths, row.started_ns.is_some()) {
+            Rest::Configured => (BoxState::Configured, None),
+            Rest::Stopped => (BoxState::Stopped, None),
+            Rest::Failed { reason } => (BoxState::Failed, Some(reason)),
+        };
+    }
+    row
 }
 
 /// The `exit` file, if a run has left a readable one.
@@ -77,19 +93,22 @@ pub(crate) fn read_exit(paths: &BoxLayout) -> Option<ExitRecord> {
     serde_json::from_slice(&fs::read(paths.exit()).ok()?).ok()
 }
 
-/// Deletes what exists only while a box runs.
+/// Deletes what exists only while a box runs or is being started, also what was not written to its end.
 pub(crate) fn clear_run_files(paths: &BoxLayout) {
-    for path in [paths.pid_file(), paths.agent_socket()] {
-        // Missing is what is wanted.
-        let _ = fs::remove_file(path);
+    let [pid, exit, record] =
+        [paths.pid_file(), paths.exit(), paths.record()].map(|path| layout::draft_of(&path));
+    let disk = layout::draft_of(&paths.box_disk());
+    for path in [paths.pid_file(), paths.agent_socket(), pid, exit, record, disk] {
+        // What can't be deleted now is in the way of the next start, which names it.
+        let _ = pid_file::clear(&path);
     }
 }
 
 /// Waits until a shim that was told to give up is gone, and kills what is left of its tree after that. Blocking.
-pub(crate) fn wait_for_tree(id: &BoxID) {
+pub(crate) fn wait_for_tree(id: &BoxID, paths: &BoxLayout) {
     let patience = std::time::Instant::now() + Duration::from_secs(2);
-    while !vmm::processes_of(id).is_empty() && std::time::Instant::now() < patience {
+    while !vmm::processes_of(id, paths.dir()).is_empty() && std::time::Instant::now() < patience {
         std::thread::sleep(Duration::from_millis(5));
     }
-    vmm::reap_tree(id, REAP_TIME);
+    vmm::reap_tree(id, paths.dir(), REAP_TIME);
 }

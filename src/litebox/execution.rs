@@ -35,11 +35,33 @@ pub struct ExecResult {
     pub exit_code: i32,
     /// What there is to say besides, such as that it timed out.
     pub error_message: Option<String>,
-    /// It was killed because its time was up.
-    pub timed_out: bool,
-    /// It was killed because its memory limit was reached.
-    pub oom_killed: bool,
 }
+
+impl ExecResult {
+    /// Whether the exit code is 0.
+    pub fn success(&self) -> bool {
+        self.exit_code == 0
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> i32 {
+        self.exit_code
+    }
+}
+
+impl From<ExecExit> for ExecResult {
+    fn from(exit: ExecExit) -> Self {
+        let error_message = match exit {
+            ExecExit { timed_out: true, .. } => Some("the command's time was up".to_owned()),
+            ExecExit { oom_killed: true, .. } => Some("the command reached its memory limit".to_owned()),
+            _ => None,
+        };
+        Self { exit_code: if exit.signal == 0 { exit.exit_code } else { -exit.signal }, error_message }
+    }
+}
+
+/// An execution's id.
+pub type ExecutionId = String;
 
 /// The end of a process with the byte counts of its streams at that moment.
 #[derive(Clone, Debug)]
@@ -101,7 +123,7 @@ impl Execution {
     }
 
     /// The execution's id, unique in its box.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &ExecutionId {
         &self.shared.id
     }
 
@@ -113,10 +135,10 @@ impl Execution {
         }
         if self.shared.tty {
             let halves = self.terminal(&mut taken);
-            return Some(ExecStdin::new(std::mem::replace(&mut halves.write, closed()), None));
+            return Some(ExecStdin::new(None, std::mem::replace(&mut halves.write, closed()), None));
         }
-        let halves = self.connect(Which::Stdin);
-        Some(ExecStdin::new(halves.write, Some(halves.read)))
+        let halves = self.halves(Which::Stdin);
+        Some(ExecStdin::new(Some(self.source(Which::Stdin)), halves.write, Some(halves.read)))
     }
 
     /// What the process writes to stdout, from the oldest byte still kept; once.
@@ -131,7 +153,7 @@ impl Execution {
             let read = std::mem::replace(&mut halves.read, closed());
             return Some(ExecStdout::new(Output::new(source, read, None)));
         }
-        let halves = self.connect(Which::Stdout);
+        let halves = self.halves(Which::Stdout);
         Some(ExecStdout::new(Output::new(source, halves.read, Some(halves.write))))
     }
 
@@ -140,7 +162,7 @@ impl Execution {
         if self.shared.tty || std::mem::replace(&mut self.taken().stderr, true) {
             return None;
         }
-        let halves = self.connect(Which::Stderr);
+        let halves = self.halves(Which::Stderr);
         Some(ExecStderr::new(Output::new(self.source(Which::Stderr), halves.read, Some(halves.write))))
     }
 
@@ -149,18 +171,15 @@ impl Execution {
     /// # Errors
     /// `Stopped` when the VM ended without having told how the process did.
     pub async fn wait(&self) -> BoxliteResult<ExecResult> {
-        let exit = self.ended().await?.exit;
-        let error_message = match exit {
-            ExecExit { timed_out: true, .. } => Some("the command's time was up".to_owned()),
-            ExecExit { oom_killed: true, .. } => Some("the command reached its memory limit".to_owned()),
-            _ => None,
-        };
-        Ok(ExecResult {
-            exit_code: if exit.signal == 0 { exit.exit_code } else { -exit.signal },
-            error_message,
-            timed_out: exit.timed_out,
-            oom_killed: exit.oom_killed,
-        })
+        self.exit().await.map(ExecResult::from)
+    }
+
+    /// Like [`Execution::wait`], with exit code, signal and cause apart.
+    ///
+    /// # Errors
+    /// As [`Execution::wait`].
+    pub async fn exit(&self) -> BoxliteResult<ExecExit> {
+        Ok(self.ended().await?.exit)
     }
 
     /// Kills all of the execution's processes, also those in sessions of their own.
@@ -176,18 +195,24 @@ impl Execution {
     }
 
     /// Gives the terminal a new size; in force when this returns.
-    pub async fn resize_tty(&self, rows: u16, cols: u16) -> BoxliteResult<()> {
-        let request = ResizeTtyRequest {
-            id: self.shared.id.clone(),
-            rows: rows.into(),
-            cols: cols.into(),
-            ..ResizeTtyRequest::default()
-        };
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is larger than a terminal can be, `InvalidState` when there is no terminal.
+    pub async fn resize_tty(&self, rows: u32, cols: u32) -> BoxliteResult<()> {
+        if rows.max(cols) > u16::MAX.into() {
+            return Err(BoxliteError::InvalidArgument(
+                Detail::new(format!("a terminal of {rows} rows and {cols} columns is too large"))
+                    .subject("resize_tty")
+                    .hint("use 65535 rows and columns at most"),
+            ));
+        }
+        let request =
+            ResizeTtyRequest { id: self.shared.id.clone(), rows, cols, ..ResizeTtyRequest::default() };
         self.ask("resize", |agent| async move { agent.resize_tty(portal::prompt(), &request).await }).await
     }
 
     /// One call to the agent, on the runtime's threads.
-    async fn ask<F>(
+    pub(super) async fn ask<F>(
         &self,
         name: &'static str,
         call: impl FnOnce(AgentClient) -> F + Send + 'static,
@@ -196,7 +221,35 @@ impl Execution {
         F: Future<Output = ttrpc::Result<Empty>> + Send + 'static,
     {
         let live = self.shared.live.clone();
-        self.shared.core.run(async move { live.portal().call(name, call).await }).await.map(|_| ())
+        let asked = async move {
+            match live.portal().call(name, call).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(live.explain(error).await),
+            }
+        };
+        self.shared.core.run(asked).await
+    }
+
+    /// Whether it has a terminal.
+    pub fn has_tty(&self) -> bool {
+        self.shared.tty
+    }
+
+    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
+        self.shared.core.executor.handle().clone()
+    }
+
+    pub(super) fn live(&self) -> &Arc<LiveBox> {
+        &self.shared.live
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.shared.core
+    }
+
+    /// The process's end, when it has come.
+    pub(super) fn end(&self) -> Once<BoxliteResult<Ended>> {
+        self.shared.end.clone()
     }
 
     pub(super) async fn ended(&self) -> BoxliteResult<Ended> {
@@ -215,12 +268,12 @@ impl Execution {
         }
     }
 
-    fn connect(&self, which: Which) -> Halves {
+    fn halves(&self, which: Which) -> Halves {
         streams::connect(self.shared.core.executor.handle(), &self.shared.live, &self.shared.id, which)
     }
 
     fn terminal<'a>(&self, taken: &'a mut Taken) -> &'a mut Halves {
-        taken.terminal.get_or_insert_with(|| self.connect(Which::Stdout))
+        taken.terminal.get_or_insert_with(|| self.halves(Which::Stdout))
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -260,15 +313,21 @@ impl Drop for KillOnDrop {
     }
 }
 
+impl From<&WaitResponse> for ExecExit {
+    fn from(answer: &WaitResponse) -> Self {
+        Self {
+            exit_code: answer.exit_code,
+            signal: answer.signal,
+            timed_out: answer.timed_out,
+            oom_killed: answer.oom_killed,
+        }
+    }
+}
+
 impl From<WaitResponse> for Ended {
     fn from(answer: WaitResponse) -> Self {
         Self {
-            exit: ExecExit {
-                exit_code: answer.exit_code,
-                signal: answer.signal,
-                timed_out: answer.timed_out,
-                oom_killed: answer.oom_killed,
-            },
+            exit: ExecExit::from(&answer),
             stdout: answer.stdout.unwrap_or_default(),
             stderr: answer.stderr.unwrap_or_default(),
         }

@@ -15,7 +15,7 @@ pub(crate) fn describe(core: &Core, row: &BoxRow) -> BoxInfo {
     BoxInfo {
         id: row.id.clone(),
         name: row.name.clone(),
-        status: if spec.is_some() { status_of(row.state) } else { BoxStatus::Unknown },
+        status: if spec.is_some() { status_of(row) } else { BoxStatus::Unknown },
         created_at: time(row.created_ns),
         last_updated: time(row.updated_ns),
         started_at: row.started_ns.map(time),
@@ -25,7 +25,7 @@ pub(crate) fn describe(core: &Core, row: &BoxRow) -> BoxInfo {
         memory_mib: spec.as_ref().map_or(0, |spec| spec.memory().0),
         disk_size_gb: spec.as_ref().map_or(0, BoxSpec::disk_size_gb),
         labels: options.labels,
-        health_status: HealthStatus::None,
+        health_status: HealthStatus::default(),
         auto_remove: options.auto_remove,
         detach: options.detach,
         failure: row.failure.clone(),
@@ -43,9 +43,10 @@ pub(crate) fn mark_removed(row: &mut BoxRow) {
     }
 }
 
-fn status_of(state: BoxState) -> BoxStatus {
-    match state {
-        // A box being started is not to be reached yet.
+fn status_of(row: &BoxRow) -> BoxStatus {
+    match row.state {
+        // A box being started is not to be reached yet: it still counts as what it was.
+        BoxState::Starting if row.started_ns.is_some() => BoxStatus::Stopped,
         BoxState::Configured | BoxState::Starting => BoxStatus::Configured,
         BoxState::Running => BoxStatus::Running,
         BoxState::Stopping | BoxState::Removing => BoxStatus::Stopping,

@@ -1,13 +1,19 @@
 //! A box whose VM runs, as this process knows it: its shim, the way to its agent, what its start took.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use crate::db::BoxRow;
-use crate::errors::BoxliteResult;
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::layout::BoxLayout;
 use crate::litebox::spec::{BoxImage, BoxSpec};
 use crate::model::id::BoxID;
 use crate::model::types::StartStage;
 use crate::portal::Portal;
-use crate::vmm::{Owner, ShimProcess};
+use crate::vmm::{self, Owner, ShimProcess};
+
+/// How long after its channel a box that goes down may end.
+const LAST_STEPS: Duration = Duration::from_secs(5);
 
 /// A running box.
 #[derive(Debug)]
@@ -19,6 +25,8 @@ pub(crate) struct LiveBox {
     portal: Portal,
     stages: Vec<StartStage>,
     recipe: BoxliteResult<Recipe>,
+    /// Somebody in this runtime makes an end of it, and records it.
+    is_ending: AtomicBool,
 }
 
 /// What every command of a box needs to know of it; fixed while it runs.
@@ -44,12 +52,22 @@ impl LiveBox {
         stages: Vec<StartStage>,
         recipe: Recipe,
     ) -> Self {
-        Self { id, process, owner, portal: Portal::new(&layout.agent_socket()), stages, recipe: Ok(recipe) }
+        Self {
+            id,
+            process,
+            owner,
+            portal: Portal::new(&layout.agent_socket()),
+            stages,
+            recipe: Ok(recipe),
+            is_ending: AtomicBool::new(false),
+        }
     }
 
-    /// A box that another runtime started and that still runs; `None` when its shim is gone.
-    pub(crate) fn adopted(row: &BoxRow, pid: u32, layout: &BoxLayout) -> BoxliteResult<Option<Self>> {
-        let process = ShimProcess::find(pid, row.pid_start)
+    /// A box that another runtime started and that still runs, whatever its row says of the process; `None` when its shim
+    /// is gone.
+    pub(crate) fn adopted(row: &BoxRow, layout: &BoxLayout) -> BoxliteResult<Option<Self>> {
+        let Some(shim) = vmm::locate(&row.id, row.pid, row.pid_start, layout) else { return Ok(None) };
+        let process = ShimProcess::find(shim.pid, shim.start_time)
             .map_err(|error| crate::BoxliteError::io("watch the process of", layout.dir(), &error))?;
         Ok(process.filter(|process| !process.has_ended()).map(|process| Self {
             id: row.id.clone(),
@@ -59,6 +77,7 @@ impl LiveBox {
             stages: Vec::new(),
             // One that can't be read keeps no box from being stopped: only commands need it.
             recipe: Recipe::of(row),
+            is_ending: AtomicBool::new(false),
         }))
     }
 
@@ -79,8 +98,31 @@ impl LiveBox {
         &self.portal
     }
 
+    /// The error of a call to the agent. That the channel broke says little: when the box ends with it, the end is told.
+    pub(crate) async fn explain(&self, error: BoxliteError) -> BoxliteError {
+        let broken = matches!(error, BoxliteError::RpcTransport(_) | BoxliteError::Portal(_));
+        if !broken || tokio::time::timeout(LAST_STEPS, self.process.ended()).await.is_err() {
+            return error;
+        }
+        BoxliteError::Stopped(
+            Detail::new(format!("box {} ended meanwhile ({error})", self.id))
+                .subject(self.id.as_str())
+                .hint("somebody stopped it, or it ended by itself: get the box again"),
+        )
+    }
+
     pub(crate) fn stages(&self) -> &[StartStage] {
         &self.stages
+    }
+
+    /// Says that the caller ends the box and records its end.
+    pub(crate) fn begin_end(&self) {
+        self.is_ending.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody ends the box who records that, too.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
     }
 
     /// Whether the box goes when this runtime goes.

@@ -3,14 +3,21 @@
 //! Owns a box's transitions; knows images, disks, shim and agent only through their own modules.
 
 mod attempt;
-mod command;
+pub(crate) mod clones;
+pub(crate) mod command;
+pub mod copy;
 pub(crate) mod core;
+mod descriptors;
+mod directory;
 pub(crate) mod end;
 mod exec;
 mod execution;
+mod executions;
 pub(crate) mod info;
 pub(crate) mod live;
 mod output;
+mod recent;
+pub(crate) mod record;
 pub(crate) mod spec;
 pub(crate) mod start;
 pub(crate) mod stop;
@@ -19,8 +26,12 @@ mod streams;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use crate::model::types::{BoxStatus, HealthState, HealthStatus};
 pub use command::{BoxCommand, ExecLimits, OutputMode, StdinMode};
-pub use execution::{ExecExit, ExecResult, Execution};
+pub use copy::{CopyOptions, CopyReport};
+pub use descriptors::StreamState;
+pub use execution::{ExecExit, ExecResult, Execution, ExecutionId};
+pub use executions::ExecutionInfo;
 pub use output::{RunControl, RunFailure, RunOptions, RunOutput};
 pub use streams::{ExecBytes, ExecStderr, ExecStdin, ExecStdout};
 
@@ -72,11 +83,14 @@ impl LiteBox {
     }
 
     /// The box as it is now; as it was last seen, when it has been removed.
+    ///
+    /// Reads one row on the calling thread. Async code that must not wait for a disk asks
+    /// [`BoxliteRuntime::get_info`](crate::BoxliteRuntime::get_info).
     pub fn info(&self) -> BoxInfo {
         let mut last_seen = self.last_seen.lock().unwrap_or_else(PoisonError::into_inner);
         if self.core.check_process().is_ok() {
             match self.core.database.get(&self.id) {
-                Ok(Some(row)) => *last_seen = row,
+                Ok(Some(row)) => *last_seen = end::as_ended(row, &self.core.layout.of_box(&self.id)),
                 Ok(None) => info::mark_removed(&mut last_seen),
                 // What was last seen is the best answer there is.
                 Err(_) => {}

@@ -178,6 +178,20 @@ pub(crate) fn merge_env(image: &BoxImage, spec: &BoxSpec, own: &[(OsString, OsSt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::options::DiskCache;
+
+    #[test]
+    fn options_stored_before_there_was_a_choice_of_cache_have_the_default() {
+        let options = BoxOptions { disk_cache: DiskCache::Unsafe, ..BoxOptions::default() };
+        let spec = BoxSpec { options, extras: RawBoxExtras::default() };
+        let mut json: serde_json::Value = serde_json::from_str(&spec.to_json().unwrap()).unwrap();
+        let read = |json: &serde_json::Value| {
+            BoxSpec::deserialize(json).map(|spec| spec.options.disk_cache).unwrap()
+        };
+        assert_eq!(read(&json), DiskCache::Unsafe);
+        json["options"].as_object_mut().unwrap().remove("disk_cache").unwrap();
+        assert_eq!(read(&json), DiskCache::Writeback);
+    }
 
     #[test]
     fn the_last_value_of_a_variable_wins_and_path_is_always_there() {

@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::db::{BoxRow, BoxState};
+use crate::db::{BoxRow, BoxState, HeldBox};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
-use crate::litebox::attempt::{self, Attempt, Claim};
+use crate::litebox::attempt::{self, Claim};
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::{BoxImage, BoxSpec, Rootfs};
 use crate::litebox::stop::Patience;
 use crate::litebox::{LiteBox, end, stop};
-use crate::lock::LockGuard;
 use crate::model::id::BoxID;
 use crate::model::types::StartStage;
 
@@ -35,15 +34,14 @@ pub(super) async fn ensure_running(
         BoxState::Running => None,
         _ => Some(prepare_image(core, &row, progress, &mut stages).await?),
     };
-    let lock = core.locks.acquire(id.as_str(), "start").await?;
+    let held = core.hold(id, "start").await?.ok_or_else(|| gone(id))?;
     // With the lock held nothing may be dropped half-way: a task of its own goes on to an end, this one or that.
     let (claim, claimed) = oneshot::channel();
     let (sandbox, progress) = (sandbox.clone(), progress.clone());
     core.executor.handle().spawn(async move {
         let mut claim = claim;
         let counted = sandbox.core.count_start();
-        let outcome = start_locked(&sandbox, image, stages, &progress, &mut claim).await;
-        drop::<LockGuard>(lock);
+        let outcome = start_held(&sandbox, held, image, stages, &progress, &mut claim).await;
         drop(counted);
         // Who has left meanwhile called the start off, or left when it was done.
         let _ = claim.send(outcome);
@@ -52,35 +50,40 @@ pub(super) async fn ensure_running(
 }
 
 /// What [`ensure_running`] does with the box's lock held.
-async fn start_locked(
+async fn start_held(
     sandbox: &LiteBox,
+    held: HeldBox,
     image: Option<BoxImage>,
     mut stages: Stages,
     progress: &ProgressSink,
     claim: &mut Claim,
 ) -> BoxliteResult<Arc<LiveBox>> {
-    let (core, id) = (&sandbox.core, &sandbox.id);
-    if let Some(live) = core.live(id) {
-        return Ok(live);
-    }
+    let core = &sandbox.core;
     // The runtime or this handle may have been stopped while the image was fetched or the lock waited for.
     sandbox.check_usable()?;
-    let row = settle_unfinished(core, fetch(core, id).await?).await?;
-    if row.state == BoxState::Running {
-        if let Some(live) = adopt(core, &row)? {
-            return Ok(live);
+    // An act that its process didn't finish is settled first: holding the lock proves that nobody is at it any more.
+    let resting = match held {
+        HeldBox::AtRest(resting) => resting,
+        HeldBox::Running(running) => match adopt(core, running.row())? {
+            Some(live) => return Ok(live),
+            None => end::settle_dead(core, running).await?,
+        },
+        HeldBox::Starting(starting) => end::settle_dead(core, starting).await?,
+        // Its machine may be about to write what it holds to the disk: the stop is finished, not cut short.
+        HeldBox::Stopping(stopping) => stop::bring_down(core, stopping, Patience::STOP).await?,
+        HeldBox::Removing(_) => {
+            stop::remove_held(core, held, Patience::REMOVE).await?;
+            return Err(gone(&sandbox.id));
         }
-        end::settle_dead(core, &row).await?;
-    }
+    };
     let image = match image {
         Some(image) => image,
         None => tokio::select! {
-            image = prepare_image(core, &row, progress, &mut stages) => image?,
+            image = prepare_image(core, resting.row(), progress, &mut stages) => image?,
             error = attempt::unwanted(core, claim) => return Err(error),
         },
     };
-    let row = fetch(core, id).await?;
-    Attempt { core, row, claim, made_disk: false }.make(image, stages).await
+    attempt::make(core, resting, claim, image, stages).await
 }
 
 async fn fetch(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<BoxRow> {
@@ -96,33 +99,12 @@ pub(crate) fn adopt(core: &Arc<Core>, row: &BoxRow) -> BoxliteResult<Option<Arc<
     if let Some(known) = core.live(&row.id) {
         return Ok(Some(known));
     }
-    let Some(pid) = row.pid else { return Ok(None) };
     let layout = core.layout.of_box(&row.id);
-    let Some(live) = LiveBox::adopted(row, pid, &layout)? else { return Ok(None) };
+    let Some(live) = LiveBox::adopted(row, &layout)? else { return Ok(None) };
     let live = Arc::new(live);
     core.add_live(live.clone());
     end::watch(core, &live);
     Ok(Some(live))
-}
-
-/// An act that its process didn't finish is settled first. Holding the lock proves that nobody is at it any more.
-async fn settle_unfinished(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<BoxRow> {
-    match row.state {
-        BoxState::Starting => {
-            end::settle_dead(core, &row).await?;
-            fetch(core, &row.id).await
-        }
-        // Its machine may be about to write what it holds to the disk: the stop is finished, not cut short.
-        BoxState::Stopping => {
-            stop::bring_down(core, &row, Patience::STOP, BoxState::Stopping).await?;
-            fetch(core, &row.id).await
-        }
-        BoxState::Removing => {
-            stop::delete(core, &row.id).await?;
-            Err(gone(&row.id))
-        }
-        BoxState::Configured | BoxState::Running | BoxState::Stopped | BoxState::Failed => Ok(row),
-    }
 }
 
 /// The steps of a start, timed one after another.

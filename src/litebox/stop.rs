@@ -8,7 +8,7 @@ use boxlite_proto::agent::PowerOffRequest;
 use boxlite_proto::agent_ttrpc::AgentClient;
 use serde_json::json;
 
-use crate::db::{BoxRow, BoxState, Settled};
+use crate::db::{Active, AtRest, BoxRow, Held, HeldBox, Removing, Rest};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
 use crate::litebox::core::Core;
@@ -60,13 +60,17 @@ impl Patience {
 
 /// Stops the box; removes it when it is `auto_remove`.
 pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> BoxliteResult<()> {
-    let _lock = core.locks.acquire(id.as_str(), "stop").await?;
-    let Some(row) = core.row(id).await? else { return removed_before(core, id) };
-    let auto_remove = BoxSpec::of(&row).is_ok_and(|spec| spec.options.auto_remove);
-    bring_down(core, &row, patience, BoxState::Stopping).await?;
+    let Some(held) = core.hold(id, "stop").await? else { return removed_before(core, id) };
+    let resting = match held {
+        HeldBox::AtRest(resting) => resting,
+        HeldBox::Starting(held) => bring_down(core, held, patience).await?,
+        HeldBox::Running(held) => bring_down(core, held, patience).await?,
+        HeldBox::Stopping(held) => bring_down(core, held, patience).await?,
+        HeldBox::Removing(held) => return finish_removal(core, held, patience).await,
+    };
     core.log.write(LogLevel::Info, "box stopped", id.as_str(), json!({}));
-    if auto_remove {
-        delete(core, id).await?;
+    if BoxSpec::of(resting.row()).is_ok_and(|spec| spec.options.auto_remove) {
+        delete(core, resting).await?;
         core.note_removed(id);
     }
     Ok(())
@@ -74,17 +78,40 @@ pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> Bo
 
 /// Removes the box: its row and its whole directory. An active one only with `force`.
 pub(crate) async fn remove(core: &Arc<Core>, id: &BoxID, force: bool) -> BoxliteResult<()> {
-    let _lock = core.locks.acquire(id.as_str(), "remove").await?;
-    let Some(row) = core.row(id).await? else { return removed_before(core, id) };
-    if row.state.is_active() && !force && start::adopt(core, &row)?.is_some() {
+    let Some(held) = core.hold(id, "remove").await? else { return removed_before(core, id) };
+    let state = held.row().state;
+    if state.is_active() && !force && start::adopt(core, held.row())?.is_some() {
         return Err(BoxliteError::InvalidState(
-            Detail::new(format!("cannot remove box {id}: it is active; stop it first or use force=true"))
-                .subject(id.as_str())
-                .hint("stop the box first, or remove it with force"),
+            Detail::new(format!(
+                "cannot remove box {id}: it is active ({}); stop it first or use force=true",
+                state.as_str()
+            ))
+            .subject(id.as_str())
+            .hint("stop the box first, or remove it with force"),
         ));
     }
-    bring_down(core, &row, Patience::REMOVE, BoxState::Removing).await?;
-    delete(core, id).await
+    remove_held(core, held, Patience::REMOVE).await
+}
+
+/// Removes a box in whichever state it is.
+pub(crate) async fn remove_held(core: &Arc<Core>, held: HeldBox, patience: Patience) -> BoxliteResult<()> {
+    let removing = core
+        .query(move |database| {
+            Ok(match held {
+                HeldBox::AtRest(held) => held.begin_remove(database),
+                HeldBox::Starting(held) => held.begin_remove(database),
+                HeldBox::Running(held) => held.begin_remove(database),
+                HeldBox::Stopping(held) => held.begin_remove(database),
+                HeldBox::Removing(held) => held,
+            })
+        })
+        .await?;
+    finish_removal(core, removing, patience).await
+}
+
+/// Deletes a box that is at rest.
+pub(crate) async fn delete(core: &Arc<Core>, resting: Held<AtRest>) -> BoxliteResult<()> {
+    remove_held(core, HeldBox::AtRest(resting), Patience::KILL).await
 }
 
 /// A box without a row: fine when a stop of this runtime removed it.
@@ -92,49 +119,64 @@ fn removed_before(core: &Core, id: &BoxID) -> BoxliteResult<()> {
     if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) }
 }
 
-/// Ends the box's VM, if there is one, and settles the row as stopped (unless it is being removed). Call it with the
-/// box's lock held.
-pub(crate) async fn bring_down(
+/// Ends the box's VM and brings the box to rest.
+pub(crate) async fn bring_down<S>(
     core: &Arc<Core>,
-    row: &BoxRow,
+    held: Held<S>,
     patience: Patience,
-    act: BoxState,
-) -> BoxliteResult<()> {
-    if !row.state.is_active() {
-        if act == BoxState::Removing {
-            mark(core, &row.id, &[BoxState::Configured, BoxState::Stopped, BoxState::Failed], act).await;
-        }
-        return Ok(());
-    }
-    mark(core, &row.id, &[BoxState::Starting, BoxState::Running, BoxState::Stopping], act).await;
-    if let Some(live) = start::adopt(core, row)? {
-        end_vm(&live, patience).await;
-    }
-    core.drop_live(&row.id);
-    let (id, paths) = (row.id.clone(), core.layout.of_box(&row.id));
-    let reaped = executor::blocking(move || Ok(vmm::reap_tree(&id, Duration::from_secs(5)))).await?;
-    if !reaped {
-        return Err(BoxliteError::Engine(
-            Detail::new(format!("processes of box {} do not end, even when killed", row.id))
-                .subject(row.id.as_str())
-                .hint("a process may hang in the host's kernel: see its state in /proc/PID/status"),
-        ));
-    }
-    let id = row.id.clone();
+) -> BoxliteResult<Held<AtRest>>
+where
+    S: Active + Send + 'static,
+{
+    let stopping = core.query(move |database| Ok(held.begin_stop(database))).await?;
+    end_tree(core, stopping.row(), patience).await?;
     // A first start that nobody finished: the box never ran, and may have no disk yet.
-    let outcome = if row.started_ns.is_none() { Settled::Configured } else { Settled::Stopped };
+    let rest = if stopping.row().started_ns.is_none() { Rest::Configured } else { Rest::Stopped };
+    let paths = core.layout.of_box(stopping.id());
     core.query(move |database| {
         end::clear_run_files(&paths);
-        if act == BoxState::Removing { Ok(()) } else { database.settle(&id, &outcome) }
+        stopping.come_to_rest(database, &rest)
     })
     .await
 }
 
-/// Records that the act has begun, for the case that this process doesn't get to its end. A disk that is too full for
-/// that must not keep a box from being stopped or removed: what comes of it is recorded at the end, or is an error then.
-async fn mark(core: &Arc<Core>, id: &BoxID, from: &'static [BoxState], act: BoxState) {
-    let id = id.clone();
-    let _ = core.query(move |database| database.begin(&id, from, act)).await;
+/// From the record of the removal to its end: VM, directory, row.
+async fn finish_removal(core: &Arc<Core>, removing: Held<Removing>, patience: Patience) -> BoxliteResult<()> {
+    end_tree(core, removing.row(), patience).await?;
+    let id = removing.id().clone();
+    let paths = core.layout.of_box(&id);
+    core.query(move |database| {
+        match fs::remove_dir_all(paths.dir()) {
+            // Deleted by hand: fine.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BoxliteError::io("delete", paths.dir(), &error)),
+            Ok(()) => {}
+        }
+        removing.forget(database)
+    })
+    .await?;
+    core.log.write(LogLevel::Info, "box removed", id.as_str(), json!({}));
+    Ok(())
+}
+
+/// Ends the box's VM, if there is one, and returns when no process of the box is left.
+async fn end_tree(core: &Arc<Core>, row: &BoxRow, patience: Patience) -> BoxliteResult<()> {
+    if let Some(live) = start::adopt(core, row)? {
+        live.begin_end();
+        end_vm(&live, patience).await;
+    }
+    core.drop_live(&row.id);
+    let id = row.id.clone();
+    let paths = core.layout.of_box(&id);
+    let reaped = executor::blocking(move || Ok(vmm::reap_tree(&id, paths.dir(), end::REAP_TIME))).await?;
+    if reaped {
+        return Ok(());
+    }
+    Err(BoxliteError::Engine(
+        Detail::new(format!("processes of box {} do not end, even when killed", row.id))
+            .subject(row.id.as_str())
+            .hint("a process may hang in the host's kernel: see its state in /proc/PID/status"),
+    ))
 }
 
 /// Asks the agent to power off, then the shim, then makes an end of it.
@@ -167,20 +209,4 @@ async fn end_vm(live: &LiveBox, patience: Patience) {
         let _ = live.process().signal(signal);
         let _ = tokio::time::timeout(wait, live.process().ended()).await;
     }
-}
-
-/// Deletes the directory, then the row. Call it with the box's lock held and its VM gone.
-pub(crate) async fn delete(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<()> {
-    core.log.write(LogLevel::Info, "box removed", id.as_str(), json!({}));
-    let (paths, id) = (core.layout.of_box(id), id.clone());
-    core.query(move |database| {
-        match fs::remove_dir_all(paths.dir()) {
-            // Deleted by hand: fine.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(BoxliteError::io("delete", paths.dir(), &error)),
-            Ok(()) => {}
-        }
-        database.delete(&id).map(|_| ())
-    })
-    .await
 }

@@ -11,6 +11,7 @@ pub struct SecurityOptions {}
 
 /// A command run in the box from time to time to tell whether it is healthy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HealthCheckOptions {
     /// Time between two checks.
     pub interval: Duration,
@@ -22,8 +23,20 @@ pub struct HealthCheckOptions {
     pub start_period: Duration,
 }
 
+impl Default for HealthCheckOptions {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            retries: 3,
+            start_period: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Settings of a box that few callers touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AdvancedBoxOptions {
     /// Confinement on the host.
     pub security: SecurityOptions,

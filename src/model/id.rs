@@ -1,5 +1,6 @@
 //! Box ids: 12 base62 characters, minted from the kernel's CRNG.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,16 +12,32 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 pub struct BoxID(String);
 
 impl BoxID {
+    /// Characters in the short form.
+    pub const SHORT_LENGTH: usize = 8;
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// The first characters, for a person to read.
+    pub fn short(&self) -> &str {
+        self.0.get(..Self::SHORT_LENGTH).unwrap_or(&self.0)
+    }
+
+    /// Whether the id begins with `prefix`.
+    pub fn starts_with(&self, prefix: &str) -> bool {
+        self.0.starts_with(prefix)
+    }
+
     /// `text` as an id, when it has an id's form.
     pub fn parse(text: &str) -> Option<Self> {
-        let well_formed =
-            text.len() == BoxIDMint::MINT_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        well_formed.then(|| Self(text.to_owned()))
+        Self::is_valid(text).then(|| Self(text.to_owned()))
+    }
+
+    /// Whether `text` has an id's form.
+    pub fn is_valid(text: &str) -> bool {
+        text.len() == BoxIDMint::MINT_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
     }
 }
 
@@ -32,6 +49,12 @@ impl fmt::Display for BoxID {
 
 impl AsRef<str> for BoxID {
     fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for BoxID {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

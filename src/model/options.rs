@@ -6,12 +6,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use boxlite_proto::shim::DiskCache;
+
 use crate::model::advanced_options::AdvancedBoxOptions;
 pub use crate::model::registry::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
 
 /// Options of a runtime that every caller knows; all others are set through
 /// [`BoxliteRuntime::builder`](crate::BoxliteRuntime::builder).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BoxliteOptions {
     /// Directory that holds everything this runtime keeps.
     pub home_dir: PathBuf,
@@ -23,6 +26,31 @@ impl Default for BoxliteOptions {
     /// Home is `$BOXLITE_HOME`, else `~/.boxlite`.
     fn default() -> Self {
         Self { home_dir: crate::layout::default_home(), image_registries: Vec::new() }
+    }
+}
+
+/// Which virtual machine monitor runs a box. Chosen anew at each start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// libkrun where KVM runs guests at hardware speed, else QEMU with software emulation.
+    #[default]
+    Auto,
+    /// libkrun, or an error that says why it can't run.
+    Krun,
+    /// QEMU, on KVM where that can be used.
+    Qemu,
+}
+
+impl Engine {
+    /// The engine of this name: `auto`, `krun` or `qemu`.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "krun" => Some(Self::Krun),
+            "qemu" => Some(Self::Qemu),
+            _ => None,
+        }
     }
 }
 
@@ -42,7 +70,7 @@ impl Default for RootfsSpec {
 }
 
 /// A host directory or file made visible in the box.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeSpec {
     /// Path on the host.
     pub host_path: String,
@@ -63,13 +91,14 @@ pub enum PortProtocol {
 }
 
 /// A port of the box published on the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortSpec {
     /// Port on the host; `None` = any free one.
     pub host_port: Option<u16>,
     /// Port in the box.
     pub guest_port: u16,
     /// Transport protocol.
+    #[serde(default)]
     pub protocol: PortProtocol,
     /// Address on the host; `None` = loopback.
     pub host_ip: Option<String>,
@@ -81,6 +110,7 @@ pub enum NetworkSpec {
     /// A network interface; a non-empty list names all that may be reached.
     Enabled {
         /// Names, addresses, CIDR ranges.
+        #[serde(default)]
         allow_net: Vec<String>,
     },
     /// No network interface.
@@ -124,6 +154,7 @@ impl fmt::Display for Secret {
 
 /// What a box is made of. Built by struct update over `Default`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BoxOptions {
     /// vCPUs; default 1.
     pub cpus: Option<u8>,
@@ -131,6 +162,9 @@ pub struct BoxOptions {
     pub memory_mib: Option<u32>,
     /// Size of the writable disk in GiB; default 10.
     pub disk_size_gb: Option<u64>,
+    /// What an `fsync` in the box comes to; default [`DiskCache::Writeback`].
+    #[serde(default)]
+    pub disk_cache: DiskCache,
     /// Default working directory of commands; default the image's.
     pub working_dir: Option<String>,
     /// Environment of every command, over the image's.
@@ -158,8 +192,9 @@ pub struct BoxOptions {
     /// Values used by placeholder.
     pub secrets: Vec<Secret>,
     /// Labels, for the caller's own use.
-    #[serde(default)]
     pub labels: HashMap<String, String>,
+    /// Which engine runs it; default the runtime's.
+    pub engine: Option<Engine>,
 }
 
 impl Default for BoxOptions {
@@ -168,6 +203,7 @@ impl Default for BoxOptions {
             cpus: None,
             memory_mib: None,
             disk_size_gb: None,
+            disk_cache: DiskCache::default(),
             working_dir: None,
             env: Vec::new(),
             rootfs: RootfsSpec::default(),
@@ -182,6 +218,7 @@ impl Default for BoxOptions {
             user: None,
             secrets: Vec::new(),
             labels: HashMap::new(),
+            engine: None,
         }
     }
 }

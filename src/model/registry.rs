@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The protocol spoken to a registry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RegistryTransport {
     /// TLS; the default.
     #[default]
@@ -13,7 +16,8 @@ pub enum RegistryTransport {
 }
 
 /// Credentials for one registry. `Debug` never shows them.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum ImageRegistryAuth {
     /// No credentials.
     #[default]
@@ -43,17 +47,21 @@ impl fmt::Debug for ImageRegistryAuth {
 }
 
 /// One registry and how to reach it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRegistry {
     /// Host name, with `:port` where it is not the default one.
     pub host: String,
     /// The protocol spoken.
+    #[serde(default)]
     pub transport: RegistryTransport,
     /// Don't verify the TLS certificate.
+    #[serde(default)]
     pub skip_verify: bool,
     /// Look short names such as `alpine` up here.
+    #[serde(default)]
     pub search: bool,
     /// Credentials.
+    #[serde(default)]
     pub auth: ImageRegistryAuth,
 }
 

@@ -5,23 +5,31 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::db::Database;
+use boxlite_proto::probe::KVM_DEVICE;
+
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor::Executor;
 use crate::images::{ImageLimits, ImageStore};
 use crate::layout::Layout;
-use crate::litebox::core::Core;
+use crate::litebox::core::{Core, Parts};
 use crate::lock::Locks;
 use crate::log::{Log, LogLevel};
-use crate::model::options::BoxliteOptions;
+use crate::model::options::{BoxliteOptions, Engine};
 use crate::model::registry::ImageRegistry;
 use crate::runtime::BoxliteRuntime;
 use crate::runtime::lifetime::Lifetime;
 use crate::runtime::recovery;
+use crate::runtime::repair::{self, RepairReport};
+use crate::vmm::engine::{self, Engines};
 use crate::vmm::pieces::Finder;
+use crate::vmm::probe::Probe;
+use crate::vmm::template::Templates;
 
 /// How long a call waits for a box's lock when its caller set no deadline.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Default of [`RuntimeBuilder::template_space`].
+const TEMPLATE_SPACE: u64 = 1 << 30;
 
 /// Options of a runtime. Each method takes and gives the builder.
 #[derive(Debug, Default)]
@@ -29,6 +37,9 @@ pub struct RuntimeBuilder {
     options: BoxliteOptions,
     image_limits: ImageLimits,
     runtime_dir: Option<PathBuf>,
+    engine: Option<Engine>,
+    kvm_device: Option<PathBuf>,
+    template_space: Option<u64>,
     log: Log,
 }
 
@@ -61,6 +72,31 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Which engine runs boxes that ask for none. Default: what `$BOXLITE_ENGINE` says (`auto`, `krun`, `qemu`), else
+    /// [`Engine::Auto`].
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
+    /// Bytes on disk that the home's templates may take together: frozen machines that boxes are cloned from, so that they
+    /// need not boot. One takes some 70 MB; the least recently used go first. 0 = no templates: every box boots.
+    /// Default: 1 GiB.
+    #[must_use]
+    pub fn template_space(mut self, bytes: u64) -> Self {
+        self.template_space = Some(bytes);
+        self
+    }
+
+    /// Which device the probe of KVM looks at. For tests: the engines know only `/dev/kvm`.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn kvm_device(mut self, device: impl Into<PathBuf>) -> Self {
+        self.kvm_device = Some(device.into());
+        self
+    }
+
     /// Where the runtime logs to, one JSON object a line, up to `level`. Default: nowhere.
     #[must_use]
     pub fn log_fd(mut self, level: LogLevel, fd: OwnedFd) -> Self {
@@ -68,25 +104,45 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Repairs the home, also one that can't be opened: a damaged or lost database is kept aside and made anew from the
+    /// rows that can still be read and from what the boxes' directories remember. Disks are not touched, and a sound
+    /// database only gets rows that it lacks. Runtimes that have the damaged database open answer `Database` from then
+    /// on: open new ones. Blocks.
+    ///
+    /// # Errors
+    /// `Config` when a newer boxlite wrote the database, `Storage` when the home can't be used, `Busy` when another
+    /// process is opening or repairing it for too long.
+    pub fn repair(self) -> BoxliteResult<RepairReport> {
+        let layout = Layout::prepare(&self.options.home_dir)?;
+        let locks = Locks::open(layout.locks(), LOCK_PATIENCE)?;
+        repair::repair(&layout, &locks)
+    }
+
     /// Opens the home.
     ///
     /// # Errors
     /// As [`BoxliteRuntime::new`].
     pub fn build(self) -> BoxliteResult<BoxliteRuntime> {
+        let engine = self.engine.map_or_else(engine::from_environment, Ok)?;
         let layout = Layout::prepare(&self.options.home_dir)?;
-        let database = Database::open(&layout.database())?;
-        let images = ImageStore::open(layout.images(), self.options.image_registries, self.image_limits)?;
+        let device = self.kvm_device.unwrap_or_else(|| KVM_DEVICE.into());
+        let engines = Engines::new(engine, Probe::new(device, &layout));
+        let templates = Templates::at(&layout, self.template_space.unwrap_or(TEMPLATE_SPACE));
         let locks = Locks::open(layout.locks(), LOCK_PATIENCE)?;
+        let database = recovery::database::open(&layout, &locks)?;
+        let images = ImageStore::open(layout.images(), self.options.image_registries, self.image_limits)?;
         let executor = Executor::start()?;
-        let core = Arc::new(Core::new(
+        let core = Arc::new(Core::new(Parts {
             layout,
             database,
             locks,
             images,
-            Finder::new(self.runtime_dir),
+            finder: Finder::new(self.runtime_dir),
+            engines,
+            templates,
             executor,
-            self.log,
-        ));
+            log: self.log,
+        }));
         let lifetime = Arc::new(Lifetime::of(core.clone()));
         recover(&core)?;
         Ok(BoxliteRuntime { core, _lifetime: lifetime })

@@ -11,8 +11,9 @@ use crate::litebox::stop::{self, Patience};
 
 /// What the background end of a dropped runtime may take.
 const DROP_LIMIT: Duration = Duration::from_secs(10);
-/// How long a drop may wait for threads that have nothing left to do.
-const THREADS_LIMIT: Duration = Duration::from_millis(40);
+/// How long a drop may wait for threads that have nothing left to do but to close the database: milliseconds, but on a
+/// machine that has much else to do.
+const THREADS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Held by runtime handles only; dropped with the last one.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 mod builder;
 mod lifetime;
 mod recovery;
+pub mod repair;
 pub mod system_check;
 mod validate;
 
@@ -17,17 +18,18 @@ pub use builder::RuntimeBuilder;
 
 pub use crate::log::LogLevel;
 
+pub use crate::images::ImageHandle;
 pub use crate::model::{advanced_options, id, options, registry, types};
 
 use crate::db::{BoxRow, NewBox};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::images::{Digest, ImageHandle};
+use crate::images::Digest;
 use crate::litebox::core::Core;
 use crate::litebox::spec::{BoxImage, BoxSpec, RawBoxExtras};
-use crate::litebox::{LiteBox, info, stop};
+use crate::litebox::{LiteBox, clones, info, stop};
 use crate::model::id::{BoxID, BoxIDMint};
 use crate::model::options::{BoxOptions, BoxliteOptions};
-use crate::model::types::BoxInfo;
+use crate::model::types::{BoxInfo, StartCounts};
 use crate::runtime::lifetime::Lifetime;
 use crate::runtime::system_check::SystemCheck;
 
@@ -54,6 +56,14 @@ impl BoxliteRuntime {
     /// damaged.
     pub fn new(options: BoxliteOptions) -> BoxliteResult<Self> {
         Self::builder().home_dir(options.home_dir).image_registries(options.image_registries).build()
+    }
+
+    /// Opens the home that [`BoxliteOptions::default`] names.
+    ///
+    /// # Errors
+    /// As [`BoxliteRuntime::new`].
+    pub fn with_defaults() -> BoxliteResult<Self> {
+        Self::new(BoxliteOptions::default())
     }
 
     /// A builder, for all that [`BoxliteOptions`] has no field for.
@@ -183,6 +193,25 @@ impl BoxliteRuntime {
             .await
     }
 
+    /// Makes the template that boxes with these options are cloned from, so that the first of them need not boot, either.
+    /// Without it a template is made in the background after a box has booted. Nothing happens where there is one, or
+    /// where boxes need none: on another engine than software emulation, and without `template_space`.
+    ///
+    /// # Errors
+    /// As for the start of a box, and `ResourceExhausted` when the template has no room.
+    pub async fn prepare(&self, options: &BoxOptions) -> BoxliteResult<()> {
+        self.core.check_open()?;
+        let spec = BoxSpec { options: options.clone(), extras: RawBoxExtras::default() };
+        validate::spec(&spec)?;
+        let core = self.core.clone();
+        self.core.run(async move { clones::prepare(&core, &spec).await }).await
+    }
+
+    /// How boxes were started by this runtime.
+    pub fn start_counts(&self) -> StartCounts {
+        self.core.clones.counts()
+    }
+
     /// What this machine and this installation offer, item by item. Never fails: what is wrong is an item.
     pub async fn system_check(&self) -> SystemCheck {
         let core = self.core.clone();
@@ -252,7 +281,7 @@ impl Drop for Unclaimed {
             let core = self.core.clone();
             self.core.executor.handle().spawn(async move {
                 // What can't be forgotten now is a box like any other.
-                let _ = core.query(move |database| database.delete_unused(&row.id)).await;
+                let _ = core.query(move |database| database.forget_unused(&row.id)).await;
             });
         }
     }

@@ -1,9 +1,12 @@
 //! What this machine and this installation offer, as a list of findings.
 
+use boxlite_proto::probe::Libkrun;
+use boxlite_proto::shim::EngineKind;
 use serde::Serialize;
 
 use crate::errors::BoxliteError;
 use crate::litebox::core::Core;
+use crate::vmm::engine::Choice;
 use crate::vmm::pieces::{self, Piece};
 
 /// How an item came out.
@@ -58,7 +61,8 @@ impl SystemCheck {
 }
 
 pub(super) fn check(core: &Core) -> SystemCheck {
-    let mut items = vec![home(core), engine()];
+    let mut items = vec![home(core)];
+    items.extend(engine(core));
     items.extend(Piece::ALL.map(|piece| {
         let found = core.finder.find(piece).and_then(|path| {
             if piece == Piece::Shim && !pieces::is_executable(&path) {
@@ -102,11 +106,28 @@ fn home(core: &Core) -> CheckItem {
     }
 }
 
-fn engine() -> CheckItem {
-    item(
-        "engine",
-        pieces::find_qemu().map(|path| format!("QEMU software emulation (TCG), {}", path.display())),
-    )
+/// KVM, and which engine follows from it. Looked at anew each time: somebody may have followed a remedy.
+fn engine(core: &Core) -> Vec<CheckItem> {
+    let shim = match core.finder.find(Piece::Shim) {
+        Ok(shim) => shim,
+        Err(error) => return vec![item("engine", Err(error))],
+    };
+    let (report, choice) = core.engines.examine(&shim);
+    let kvm = CheckItem {
+        name: "kvm".into(),
+        status: if report.kvm.is_usable() { CheckStatus::Ok } else { CheckStatus::Warning },
+        detail: report.kvm.to_string(),
+        remedy: report.kvm.remedy().into(),
+    };
+    let mut chosen = item("engine", choice.as_ref().map(Choice::to_string).map_err(Clone::clone));
+    if let (Libkrun::Missing { remedy, .. }, Ok(choice)) = (&report.libkrun, &choice)
+        && report.kvm.is_usable()
+        && choice.kind == EngineKind::QemuTcg
+    {
+        chosen.status = CheckStatus::Warning;
+        chosen.remedy.clone_from(remedy);
+    }
+    vec![kvm, chosen]
 }
 
 fn memory() -> CheckItem {

@@ -4,7 +4,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::RootfsSpec;
-use crate::db::{BoxState, Settled};
+use crate::db::{AtRest, BoxState, Held, HeldBox, Rest};
 
 fn open(home: &tempfile::TempDir) -> BoxliteRuntime {
     BoxliteRuntime::builder().home_dir(home.path()).build().unwrap()
@@ -12,6 +12,15 @@ fn open(home: &tempfile::TempDir) -> BoxliteRuntime {
 
 fn kept() -> BoxOptions {
     BoxOptions { auto_remove: false, ..BoxOptions::default() }
+}
+
+/// The box with its lock, as nobody is at it.
+fn hold(runtime: &BoxliteRuntime, id: &BoxID) -> Held<AtRest> {
+    let lock = runtime.core.locks.try_acquire(id.as_str(), "test").unwrap().unwrap();
+    match runtime.core.database.hold(id, lock).unwrap() {
+        Some(HeldBox::AtRest(resting)) => resting,
+        other => panic!("not at rest: {other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -41,7 +50,7 @@ async fn a_first_start_that_its_process_did_not_finish_leaves_a_box_that_never_r
     for by_stop in [true, false] {
         let sandbox = runtime.create(kept(), None).await.unwrap();
         let database = &runtime.core.database;
-        assert!(database.begin(sandbox.id(), &[BoxState::Configured], BoxState::Starting).unwrap());
+        drop(hold(&runtime, sandbox.id()).begin_start(database).unwrap());
         if by_stop {
             sandbox.stop().await.unwrap();
         } else {
@@ -64,7 +73,8 @@ async fn a_failed_start_changes_no_failed_box() {
     assert!(matches!(sandbox.start().await.unwrap_err(), BoxliteError::Config(_)));
     assert_eq!(sandbox.info().status, types::BoxStatus::Configured);
     assert!(!runtime.core.layout.of_box(sandbox.id()).box_disk().exists());
-    database.settle(sandbox.id(), &Settled::Failed { reason: "the engine ended".into() }).unwrap();
+    let starting = hold(&runtime, sandbox.id()).begin_start(database).unwrap();
+    drop(starting.come_to_rest(database, &Rest::Failed { reason: "the engine ended".into() }).unwrap());
     sandbox.start().await.unwrap_err();
     assert_eq!(sandbox.info().failure.as_deref(), Some("the engine ended"));
 }
@@ -81,11 +91,38 @@ async fn opening_a_home_clears_what_no_box_owns_and_opens_despite_one_bad_box() 
         let runtime = open(&home);
         let sandbox = runtime.create(kept(), Some("bad".into())).await.unwrap();
         let database = &runtime.core.database;
-        assert!(database.begin(sandbox.id(), &[BoxState::Configured], BoxState::Removing).unwrap());
+        drop(hold(&runtime, sandbox.id()).begin_remove(database));
         // A file where the directory should be can't be deleted as one.
         std::fs::write(layout.of_box(sandbox.id()).dir(), b"").unwrap();
     }
     assert!(!stray.exists() && !cut_off.exists());
     let runtime = open(&home);
     assert!(runtime.exists("bad").await.unwrap());
+}
+
+#[test]
+fn a_home_that_lost_its_database_is_not_taken_for_a_new_one() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("db/boxlite.db");
+    drop(open(&home));
+    let directory = home.path().join("boxes/AAAA00000001");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("box.qcow2"), "a disk").unwrap();
+    for emptied in [true, false] {
+        if emptied {
+            std::fs::write(&path, "").unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
+        let error = BoxliteRuntime::builder().home_dir(home.path()).build().unwrap_err();
+        assert!(matches!(&error, BoxliteError::Database(text) if text.contains("boxlite.db")), "{error}");
+        assert!(error.hint().contains("repair"), "{}", error.hint());
+        assert!(directory.join("box.qcow2").exists());
+        assert_eq!(path.exists(), emptied, "a database was made");
+        assert_eq!(std::fs::read_dir(home.path().join("locks")).unwrap().count(), 0);
+    }
+    // Without a disk there is nothing to lose, and nothing to repair from.
+    std::fs::remove_file(directory.join("box.qcow2")).unwrap();
+    open(&home);
+    assert!(!directory.exists());
 }

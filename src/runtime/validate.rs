@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images;
+use crate::litebox::command::nul_byte;
 use crate::litebox::spec::{BoxSpec, MemoryMib, Rootfs};
-use crate::model::options::NetworkSpec;
+use crate::model::options::{NetworkSpec, RootfsSpec};
 
 const LONGEST_NAME: usize = 63;
 const LEAST_MEMORY: MemoryMib = MemoryMib(64);
@@ -66,22 +67,49 @@ pub(super) fn spec(spec: &BoxSpec) -> BoxliteResult<()> {
     {
         return wrong("working_dir", "working_dir is not absolute", "begin the path with '/'");
     }
+    without_nul(spec)?;
     environment(spec)?;
     rootfs(spec)?;
     not_yet_offered(spec)
 }
 
+/// Texts that would reach the box, or come back from here, cut short. (Those in `extras` were C strings.)
+fn without_nul(spec: &BoxSpec) -> BoxliteResult<()> {
+    let options = &spec.options;
+    let refuse = |option: &str, name: &str, text: &str| match nul_byte(name, text.as_bytes()) {
+        Some(message) => wrong(option, &message, "leave the NUL byte out"),
+        None => Ok(()),
+    };
+    for (option, text) in [("working_dir", &options.working_dir), ("user", &options.user)] {
+        refuse(option, option, text.as_deref().unwrap_or_default())?;
+    }
+    for (option, list) in [("entrypoint", &options.entrypoint), ("cmd", &options.cmd)] {
+        for (index, text) in list.iter().flatten().enumerate() {
+            refuse(option, &format!("{option}[{index}]"), text)?;
+        }
+    }
+    for (index, (name, value)) in options.env.iter().enumerate() {
+        refuse("env", &format!("the name of env[{index}]"), name)?;
+        refuse("env", &format!("env[{index}], {name:?},"), value)?;
+    }
+    for (name, value) in &options.labels {
+        refuse("labels", &format!("the name of label {name:?}"), name)?;
+        refuse("labels", &format!("label {name:?}"), value)?;
+    }
+    match &options.rootfs {
+        RootfsSpec::Image(text) | RootfsSpec::RootfsPath(text) => refuse("rootfs", "rootfs", text),
+    }
+}
+
 fn environment(spec: &BoxSpec) -> BoxliteResult<()> {
-    let own = spec.options.env.iter().map(|(name, value)| (name, value.as_bytes()));
-    let raw = spec.extras.env.iter().map(|(name, value)| (name, value.0.as_slice()));
-    for (name, value) in own.chain(raw) {
-        if name.is_empty() || name.contains('=') || name.contains('\0') || value.contains(&0) {
+    let own = spec.options.env.iter().map(|(name, _)| name);
+    let raw = spec.extras.env.iter().map(|(name, _)| name);
+    for name in own.chain(raw) {
+        if name.is_empty() || name.contains('=') {
             return wrong(
                 "env",
-                &format!(
-                    "environment variable {name:?} has an empty name, or one with '=', or contains a NUL byte"
-                ),
-                "correct the variable's name or value",
+                &format!("environment variable {name:?} has an empty name, or one with '='"),
+                "correct the variable's name",
             );
         }
     }
@@ -148,7 +176,7 @@ fn wrong(option: &str, what: &str, hint: &str) -> BoxliteResult<()> {
 mod tests {
     use super::*;
     use crate::litebox::spec::RawBoxExtras;
-    use crate::model::options::{BoxOptions, RootfsSpec, VolumeSpec};
+    use crate::model::options::{BoxOptions, VolumeSpec};
 
     fn check(options: BoxOptions) -> Result<(), BoxliteError> {
         spec(&BoxSpec { options, extras: RawBoxExtras::default() })
@@ -170,6 +198,19 @@ mod tests {
             (|o| o.working_dir = Some("tmp".into()), "working_dir"),
             (|o| o.detach = true, "auto_remove"),
             (|o| o.env = vec![("A=B".into(), "".into())], "A=B"),
+            (|o| o.env = vec![("".into(), "".into())], "environment variable \"\""),
+            (
+                |o| o.env = vec![("A".into(), "".into()), ("B\0".into(), "".into())],
+                "the name of env[1] contains",
+            ),
+            (|o| o.env = vec![("A".into(), "b\0".into())], "env[0], \"A\", contains a NUL byte at offset 1"),
+            (|o| o.working_dir = Some("/tmp\0".into()), "working_dir contains a NUL byte at offset 4"),
+            (|o| o.user = Some("\0".into()), "user contains a NUL byte at offset 0"),
+            (|o| o.entrypoint = Some(vec!["\0".into()]), "entrypoint[0] contains"),
+            (|o| o.cmd = Some(vec!["a".into(), "b\0".into()]), "cmd[1] contains a NUL byte at offset 1"),
+            (|o| o.labels = [("l".into(), "v\0".into())].into(), "label \"l\" contains"),
+            (|o| o.labels = [("l\0".into(), "".into())].into(), "the name of label"),
+            (|o| o.rootfs = RootfsSpec::Image("alpine\0".into()), "rootfs contains"),
             (|o| o.rootfs = RootfsSpec::RootfsPath("/nonexistent".into()), "/nonexistent"),
             (|o| o.rootfs = RootfsSpec::Image("UPPER CASE".into()), "UPPER CASE"),
             (

@@ -1,6 +1,6 @@
 //! What the public API promises about processes and pid files; nothing else belongs here.
 
-mod pid_file;
+pub(crate) mod pid_file;
 mod process;
 
 pub use pid_file::{PidFileReader, PidRecord};

@@ -1,9 +1,14 @@
 //! The pid file of a box: pid on the first line, start time on the second.
+//!
+//! The shim writes it and deletes it. Here it is read, and put right when something else is in its place; nothing in
+//! the library trusts it.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::replace::replace_file;
 
 /// Reads a pid file.
 #[derive(Clone, Debug)]
@@ -22,8 +27,8 @@ pub struct PidRecord {
 
 impl PidFileReader {
     /// A reader of the file at `path`.
-    pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
     }
 
     /// Reads the file.
@@ -40,6 +45,33 @@ impl PidFileReader {
             _ => BoxliteError::io("read", &self.path, &error),
         })?;
         parse(&text).ok_or_else(|| garbage(&shown))
+    }
+}
+
+impl PidRecord {
+    /// Makes the file at `path` say this, whatever was there.
+    pub(crate) fn put_at(&self, path: &Path) -> BoxliteResult<()> {
+        if PidFileReader::at(path).read().is_ok_and(|found| found == *self) {
+            return Ok(());
+        }
+        if path.is_dir() {
+            clear(path).map_err(|error| BoxliteError::io("delete", path, &error))?;
+        }
+        let start = self.start_time.map(|start| format!("{start}\n")).unwrap_or_default();
+        replace_file(path, format!("{}\n{start}", self.pid).as_bytes())
+            .map_err(|error| BoxliteError::io("write", path, &error))
+    }
+}
+
+/// Deletes what is in a pid file's place; nothing there is what is wanted.
+pub(crate) fn clear(path: &Path) -> io::Result<()> {
+    let cleared = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        _ => fs::remove_file(path),
+    };
+    match cleared {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -72,7 +104,28 @@ mod tests {
         for bad in ["", "x\n", "-1\n", "0\n", "17\nx\n", "99999999999\n"] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
-        let missing = PidFileReader::at(Path::new("/nonexistent/shim.pid")).read().unwrap_err();
+        let missing = PidFileReader::at("/nonexistent/shim.pid").read().unwrap_err();
         assert!(matches!(missing, BoxliteError::NotFound(_)));
+    }
+
+    #[test]
+    fn whatever_is_in_its_place_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shim.pid");
+        for record in [PidRecord { pid: 17, start_time: Some(123) }, PidRecord { pid: 18, start_time: None }]
+        {
+            for garbage in ["", "\0\u{ff}", "1\n"] {
+                fs::write(&path, garbage).unwrap();
+                record.put_at(&path).unwrap();
+                assert_eq!(PidFileReader::at(&path).read().unwrap(), record);
+            }
+            clear(&path).unwrap();
+            fs::create_dir_all(path.join("sub")).unwrap();
+            record.put_at(&path).unwrap();
+            assert_eq!(PidFileReader::at(&path).read().unwrap(), record);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+            clear(&path).unwrap();
+            clear(&path).unwrap();
+        }
     }
 }

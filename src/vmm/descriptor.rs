@@ -1,7 +1,8 @@
-//! The few descriptor calls that neither std nor tokio has: pidfds and a packet with a descriptor attached.
+//! The few descriptor calls that neither std nor tokio has: pidfds and a packet with descriptors attached.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use tokio::io::Interest;
@@ -43,21 +44,43 @@ pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
+/// Waits until `fd` can be read from, or its other end is gone; false when the deadline comes first.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // Rounded up, so that the last round doesn't spin.
+        let milliseconds = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        // SAFETY: one valid pollfd, which outlives the call.
+        match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
+            0 if left.is_zero() => return Ok(false),
+            0 => {}
+            1.. => return Ok(true),
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
 /// A pair of connected packet sockets.
 pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Sends one packet, with a descriptor attached where one is given. Never raises SIGPIPE.
+/// Sends one packet, with `attached` descriptors. Never raises SIGPIPE.
 pub(crate) fn send_packet(
     socket: BorrowedFd<'_>,
     packet: &[u8],
-    attached: Option<BorrowedFd<'_>>,
+    attached: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let descriptors = attached.map(|fd| [fd.as_raw_fd()]);
-    let control: Vec<ControlMessage<'_>> =
-        descriptors.iter().map(|fds| ControlMessage::ScmRights(fds)).collect();
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(packet)], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    let descriptors: Vec<_> = attached.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let control = if descriptors.is_empty() { &[][..] } else { &rights };
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(packet)], control, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
 }
 

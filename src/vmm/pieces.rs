@@ -7,6 +7,8 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use boxlite_proto::shim::libkrunfw;
+
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 
 /// Path of the pieces below an installation's prefix.
@@ -23,6 +25,10 @@ pub(crate) enum Piece {
     Kernel,
     /// The agent's root disk.
     GuestDisk,
+    /// The agent itself, for libkrun.
+    GuestAgent,
+    /// The library that holds the guest's kernel, for libkrun.
+    LibKrunFw,
 }
 
 impl Piece {
@@ -33,6 +39,18 @@ impl Piece {
             Self::Shim => "boxlite-shim",
             Self::Kernel => "kernel.elf",
             Self::GuestDisk => "guest.erofs",
+            Self::GuestAgent => "boxlite-guest",
+            Self::LibKrunFw => libkrunfw::NAME,
+        }
+    }
+}
+
+impl Piece {
+    /// Where a distribution puts the piece, when it packages it.
+    fn system_places(self) -> &'static [&'static str] {
+        match self {
+            Self::LibKrunFw => &libkrunfw::SYSTEM_PLACES,
+            Self::Shim | Self::Kernel | Self::GuestDisk | Self::GuestAgent => &[],
         }
     }
 }
@@ -65,8 +83,10 @@ impl Finder {
     /// The path of `piece`.
     pub(crate) fn find(&self, piece: Piece) -> BoxliteResult<PathBuf> {
         let name = piece.file_name();
-        self.places.iter().map(|place| place.join(name)).find(|path| path.is_file()).ok_or_else(|| {
-            let places: Vec<String> = self.places.iter().map(|place| place.display().to_string()).collect();
+        let places =
+            || self.places.iter().map(PathBuf::as_path).chain(piece.system_places().iter().map(Path::new));
+        places().map(|place| place.join(name)).find(|path| path.is_file()).ok_or_else(|| {
+            let places: Vec<String> = places().map(|place| place.display().to_string()).collect();
             BoxliteError::Config(Detail::new(format!("{name} is missing (searched {})", places.join(", "))).subject(name).hint(
                 "run `make setup build` in boxlite's source tree, install boxlite, or set BOXLITE_RUNTIME_DIR to the directory that holds it",
             ))
@@ -105,7 +125,7 @@ unsafe extern "C" {
 }
 
 /// An environment variable, unless this program runs with raised privileges.
-fn secure_env(name: &CStr) -> Option<OsString> {
+pub(super) fn secure_env(name: &CStr) -> Option<OsString> {
     // SAFETY: `name` is NUL-terminated. The result, if any, is copied at once; the environment is the host's to guard,
     // as for any other reader of it.
     unsafe {

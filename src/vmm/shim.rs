@@ -13,27 +13,32 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::descriptor;
+use super::presence::Presence;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::util::process_start_time;
 
 /// No report comes near this: the largest carries some KiB of console.
 const LARGEST_REPORT: usize = 128 * 1024;
 
-/// The owner's end of the socketpair. The shim of a box that isn't detached stops the box when it is shut down.
+/// The owner's end of things. The shim of a box that isn't detached stops the box when the socket is shut down, or the
+/// presence is over.
 #[derive(Debug)]
-pub(crate) struct Owner(AsyncFd<OwnedFd>);
+pub(crate) struct Owner {
+    socket: AsyncFd<OwnedFd>,
+    _presence: Option<Presence>,
+}
 
 impl Owner {
     /// Tells the shim that its owner is going. Works through all forked copies of the descriptor, which a close doesn't.
     pub(crate) fn let_go(&self) {
         // SAFETY: shutdown takes an open descriptor and an integer. A peer that is gone already is what is wanted.
-        unsafe { libc::shutdown(self.0.get_ref().as_raw_fd(), libc::SHUT_RDWR) };
+        unsafe { libc::shutdown(self.socket.get_ref().as_raw_fd(), libc::SHUT_RDWR) };
     }
 
     async fn report(&self) -> BoxliteResult<Report> {
         let mut buffer = vec![0; LARGEST_REPORT];
         let length = self
-            .0
+            .socket
             .async_io(Interest::READABLE, |fd| descriptor::receive_packet(fd.as_fd(), &mut buffer))
             .await
             .map_err(|error| shim_vanished(&error.to_string()))?;
@@ -140,17 +145,17 @@ impl StartingShim {
             .map_err(|error| failed(&error))?;
         let sent = send_spec(&ours, spec);
         // Without its spec the launcher waits until it sees that none will come.
-        let ours = sent.map(|()| ours);
+        let sent = sent.map(|presence| (ours, presence));
         // The launcher forks the shim and ends at once. A host that ignores SIGCHLD or waits for any child makes this
         // ECHILD, which says the same.
         let _ = launcher.wait();
-        let ours = ours.map_err(|error| match error.raw_os_error() {
+        let (ours, presence) = sent.map_err(|error| match error.raw_os_error() {
             // It was gone before it was told what to start.
             Some(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN) => shim_vanished(&error.to_string()),
             _ => failed(&error),
         })?;
-        let owner = descriptor::readable(ours).map_err(|error| failed(&error))?;
-        Ok(Self { owner: Owner(owner), process: None })
+        let socket = descriptor::readable(ours).map_err(|error| failed(&error))?;
+        Ok(Self { owner: Owner { socket, _presence: presence }, process: None })
     }
 
     /// Waits until the box runs. Dropping the future, or the value, makes the shim give up and clean up.
@@ -179,10 +184,15 @@ impl StartingShim {
     }
 }
 
-fn send_spec(socket: &OwnedFd, spec: &ShimSpec) -> io::Result<()> {
+/// Sends the spec, and to the shim of a box that is to go with this process what tells of its going.
+fn send_spec(socket: &OwnedFd, spec: &ShimSpec) -> io::Result<Option<Presence>> {
     let packet = serde_json::to_vec(spec)?;
-    let me = if spec.detach { None } else { Some(descriptor::pidfd_open(std::process::id())?) };
-    descriptor::send_packet(socket.as_fd(), &packet, me.as_ref().map(AsFd::as_fd))
+    if spec.detach {
+        return descriptor::send_packet(socket.as_fd(), &packet, &[]).map(|()| None);
+    }
+    let (me, presence) = (descriptor::pidfd_open(std::process::id())?, Presence::new()?);
+    descriptor::send_packet(socket.as_fd(), &packet, &[me.as_fd(), presence.file()])?;
+    Ok(Some(presence))
 }
 
 fn open_log(box_dir: &Path) -> BoxliteResult<File> {

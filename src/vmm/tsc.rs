@@ -5,10 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::host::boot_id;
+use super::remembered;
 use crate::layout::Layout;
-use crate::model::id::mint_text;
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What is known of the rate; 0 kHz = nothing yet.
 #[derive(Debug)]
@@ -20,9 +19,20 @@ pub(crate) struct TscRate {
 impl TscRate {
     /// What the home at `layout` knows about this boot of the host.
     pub(crate) fn at(layout: &Layout) -> Self {
-        let path = layout.tsc_rate();
-        let known = fs::read_to_string(&path).ok().and_then(|text| parse(&text, &boot_id()?));
-        Self { path, khz: AtomicU32::new(known.unwrap_or(0)) }
+        let rate = Self { path: layout.tsc_rate(), khz: AtomicU32::new(0) };
+        rate.look();
+        rate
+    }
+
+    /// The rate in kHz, also if another runtime has noted it meanwhile; 0 if nobody has. Blocks for a moment.
+    pub(crate) fn look(&self) -> u32 {
+        let read = || parse(&fs::read_to_string(&self.path).ok()?, &boot_id()?);
+        if self.khz() == 0
+            && let Some(khz) = read()
+        {
+            self.khz.store(khz, Ordering::Relaxed);
+        }
+        self.khz()
     }
 
     /// The rate in kHz, or 0.
@@ -36,18 +46,8 @@ impl TscRate {
             return;
         }
         let Some(boot_id) = boot_id() else { return };
-        let draft = self.path.with_extension(mint_text(6));
-        // A rate that can't be kept is measured again.
-        let kept =
-            fs::write(&draft, format!("{boot_id} {khz}\n")).and_then(|()| fs::rename(&draft, &self.path));
-        if kept.is_err() {
-            let _ = fs::remove_file(&draft);
-        }
+        remembered::keep(&self.path, format!("{boot_id} {khz}\n").as_bytes());
     }
-}
-
-fn boot_id() -> Option<String> {
-    fs::read_to_string(BOOT_ID).ok().map(|text| text.trim().to_owned())
 }
 
 fn parse(text: &str, boot_id: &str) -> Option<u32> {
@@ -64,8 +64,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let layout = Layout::prepare(home.path()).unwrap();
         let rate = TscRate::at(&layout);
-        assert_eq!(rate.khz(), 0);
+        let other = TscRate::at(&layout);
+        assert_eq!((rate.khz(), other.look()), (0, 0));
         rate.note(2_500_000);
+        assert_eq!((other.khz(), other.look(), other.khz()), (0, 2_500_000, 2_500_000));
         assert_eq!(TscRate::at(&layout).khz(), 2_500_000);
         assert_eq!(parse("other-boot 2500000", "this-boot"), None);
         assert_eq!(parse("this-boot x", "this-boot"), None);

@@ -2,6 +2,8 @@
 //!
 //! Owns the byte layout; never decides where anything is placed and does no I/O.
 
+use boxlite_archive::{DeviceNumber, Timestamp};
+
 /// Size of a block; the only one this writer produces.
 pub(crate) const BLOCK: usize = 4096;
 /// [`BLOCK`] as file offsets are counted.
@@ -71,26 +73,10 @@ impl FileType {
     }
 }
 
-/// A moment as the disk keeps it; `nanoseconds` counts forward from `seconds`, also before 1970.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Timestamp {
-    pub(crate) seconds: i64,
-    pub(crate) nanoseconds: u32,
-}
-
-/// Device number of a character or block device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DeviceNumber {
-    pub(crate) major: u32,
-    pub(crate) minor: u32,
-}
-
-impl DeviceNumber {
-    /// Linux's 32-bit encoding (12 bits of major, 20 of minor); None when a part does not fit.
-    pub(crate) fn encode(self) -> Option<u32> {
-        let fits = self.major < 1 << 12 && self.minor < 1 << 20;
-        fits.then_some((self.minor & 0xff) | (self.major << 8) | ((self.minor & !0xff) << 12))
-    }
+/// Linux's 32-bit encoding of a device number (12 bits of major, 20 of minor); None when a part does not fit.
+pub(crate) fn encode_device(number: DeviceNumber) -> Option<u32> {
+    let fits = number.major < 1 << 12 && number.minor < 1 << 20;
+    fits.then_some((number.minor & 0xff) | (number.major << 8) | ((number.minor & !0xff) << 12))
 }
 
 /// How an inode's data is found.
@@ -210,9 +196,9 @@ mod tests {
 
     #[test]
     fn device_numbers_are_encoded_as_linux_does() {
-        assert_eq!(DeviceNumber { major: 8, minor: 1 }.encode(), Some(0x801));
-        assert_eq!(DeviceNumber { major: 259, minor: 300 }.encode(), Some(0x0011_032c));
-        assert_eq!(DeviceNumber { major: 4096, minor: 0 }.encode(), None);
-        assert_eq!(DeviceNumber { major: 0, minor: 1 << 20 }.encode(), None);
+        assert_eq!(encode_device(DeviceNumber { major: 8, minor: 1 }), Some(0x801));
+        assert_eq!(encode_device(DeviceNumber { major: 259, minor: 300 }), Some(0x0011_032c));
+        assert_eq!(encode_device(DeviceNumber { major: 4096, minor: 0 }), None);
+        assert_eq!(encode_device(DeviceNumber { major: 0, minor: 1 << 20 }), None);
     }
 }

@@ -17,10 +17,11 @@ use std::io;
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::directory::{Dirent, Placement};
-pub(crate) use self::format::{BLOCK_U64, DeviceNumber, FileType, Nid, Timestamp};
+pub(crate) use self::format::{BLOCK_U64, FileType, Nid};
 use self::format::{DataLayout, INODE, LINKS_OFFSET, RawInode, SUPERBLOCK, SUPERBLOCK_OFFSET, Superblock};
 use self::output::{Output, ROOT_OFFSET};
 pub(crate) use self::xattr::{Kept, Xattrs};
+pub(crate) use boxlite_archive::{DeviceNumber, Timestamp};
 
 /// The longest symlink target that Linux reads back whole.
 pub(crate) const MAX_SYMLINK_TARGET: usize = 4095;
@@ -130,7 +131,7 @@ impl<'a> Writer<'a> {
     pub(crate) fn special(&mut self, attributes: &Attributes, special: Special) -> Result<Nid, ErofsError> {
         let device = match special {
             Special::CharDevice(number) | Special::BlockDevice(number) => {
-                number.encode().ok_or(ErofsError::DeviceNumber)?
+                format::encode_device(number).ok_or(ErofsError::DeviceNumber)?
             }
             Special::Fifo | Special::Socket => 0,
         };

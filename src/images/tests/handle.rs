@@ -47,7 +47,8 @@ fn it_works_without_a_runtime_of_the_caller() {
     assert_eq!(pulled.config_digest(), pulled.stored().config_digest.to_string());
     let listed = block_on(handle.list()).expect("a list");
     assert_eq!(listed.len(), 1);
-    assert_eq!(listed[0].tag.as_deref(), Some("v1"));
+    assert_eq!((&*listed[0].tag, &*listed[0].reference), ("v1", &*reference));
+    assert_eq!(listed[0].id, pulled.stored().manifest_digest.to_string());
 
     let error = block_on(handle.remove(&reference, false)).expect_err("it is used");
     assert!(matches!(error, BoxliteError::InvalidState(_)), "{error}");

@@ -1,8 +1,9 @@
 //! Content digests: `sha256:` and 64 lower-case hexadecimal digits.
 //!
-//! Owns parsing, printing and computing them; never reads files.
+//! Owns parsing, printing and computing them; knows of no file.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
@@ -28,6 +29,18 @@ impl Digest {
     /// The digest of `content`.
     pub fn of(content: &[u8]) -> Self {
         Self(Sha256::digest(content).into())
+    }
+
+    /// The digest of all there is to read.
+    pub(crate) fn of_reader(mut content: impl Read) -> io::Result<Self> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            match content.read(&mut buffer)? {
+                0 => return Ok(hasher.into()),
+                length => hasher.update(&buffer[..length]),
+            }
+        }
     }
 
     /// Reads `sha256:<hex>`.

@@ -1,3 +1,6 @@
+mod damage;
+mod versions;
+
 use super::*;
 use crate::model::id::{BoxID, BoxIDMint};
 
@@ -36,44 +39,6 @@ fn a_taken_name_is_refused() {
     database.insert(&new_box(BoxIDMint::mint(), Some("web"))).unwrap();
     let error = database.insert(&new_box(BoxIDMint::mint(), Some("web"))).unwrap_err();
     assert!(matches!(&error, BoxliteError::AlreadyExists(_)) && error.subject() == Some("web"));
-}
-
-#[test]
-fn an_act_begins_only_from_the_states_it_may() {
-    let (_dir, database) = open();
-    let id = BoxIDMint::mint();
-    database.insert(&new_box(id.clone(), None)).unwrap();
-    assert!(database.begin(&id, &[BoxState::Configured, BoxState::Stopped], BoxState::Starting).unwrap());
-    assert!(!database.begin(&id, &[BoxState::Configured, BoxState::Stopped], BoxState::Starting).unwrap());
-    database.settle(&id, &Settled::Failed { reason: "why".into() }).unwrap();
-    let row = database.get(&id).unwrap().unwrap();
-    assert_eq!((row.state, row.failure.as_deref(), row.pid), (BoxState::Failed, Some("why"), None));
-    assert!(database.delete(&id).unwrap());
-    assert!(!database.delete(&id).unwrap());
-}
-
-#[test]
-fn a_newer_database_is_refused_untouched() {
-    let (dir, database) = open();
-    drop(database);
-    let path = dir.path().join("boxlite.db");
-    let connection = Connection::open(&path).unwrap();
-    connection.execute("INSERT INTO schema_migrations VALUES (999, 0, '9.9.9')", []).unwrap();
-    drop(connection);
-    let before = std::fs::read(&path).unwrap();
-    let error = Database::open(&path).map(|_| ()).unwrap_err();
-    assert!(matches!(&error, BoxliteError::Config(text) if text.contains("9.9.9")), "{error}");
-    assert_eq!(std::fs::read(&path).unwrap(), before);
-}
-
-#[test]
-fn text_in_place_of_the_database_is_a_clear_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("boxlite.db");
-    std::fs::write(&path, "this is no database, it is a text that somebody put here".repeat(40)).unwrap();
-    let error = Database::open(&path).map(|_| ()).unwrap_err();
-    assert!(matches!(error, BoxliteError::Database(_)), "{error}");
-    assert!(error.hint().contains("disks are not affected"));
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! A box's directory before a start: its logs, its record, its disk, and nothing in the places that the shim fills.
+//!
+//! Makes what is missing when the box never ran. What a box that ran has lost, or has damaged, is an error that names
+//! it: never made anew, as it held the user's data.
+
+use std::fs;
+use std::path::Path;
+
+use crate::disk::{ext4, qcow2};
+use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::layout::{self, BoxLayout};
+use crate::litebox::record::BoxRecord;
+use crate::util::pid_file;
+
+/// What a disk is to be where there is none yet.
+pub(super) struct NewDisk<'a> {
+    pub(super) size_gb: u64,
+    /// Where the empty file systems are that disks are overlays of.
+    pub(super) bases: &'a Path,
+}
+
+/// Prepares the directory for a start. `new_disk` is given for a box that never ran; tells whether its disk was made now.
+/// Blocking.
+pub(super) fn prepare(
+    paths: &BoxLayout,
+    record: &BoxRecord,
+    new_disk: Option<NewDisk<'_>>,
+) -> BoxliteResult<bool> {
+    let disk = paths.box_disk();
+    let made = match new_disk {
+        _ if disk.exists() => {
+            qcow2::check_overlay(&disk)?;
+            false
+        }
+        Some(new) => {
+            make_dir(paths.dir())?;
+            make_disk(&disk, &new)?;
+            true
+        }
+        None => {
+            return Err(BoxliteError::Storage(
+                Detail::new(format!("the box's disk {} is missing", disk.display()))
+                    .subject(disk.display().to_string())
+                    .hint("put the file back, or remove the box and create it again"),
+            ));
+        }
+    };
+    let prepared =
+        make_dir(&paths.logs()).and_then(|()| clear_places(paths)).and_then(|()| record.write(paths));
+    if made && prepared.is_err() {
+        forget_disk(paths);
+    }
+    prepared.map(|()| made)
+}
+
+/// Undoes the making of a disk that nothing was written to.
+pub(super) fn forget_disk(paths: &BoxLayout) {
+    for path in [paths.box_disk(), paths.record()] {
+        // What can't be deleted is taken for the box's at its next start: it is one.
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn make_dir(path: &Path) -> BoxliteResult<()> {
+    layout::make_dir(path).map_err(|error| BoxliteError::io("create", path, &error))
+}
+
+/// Frees the names that the shim gives to files of its own.
+fn clear_places(paths: &BoxLayout) -> BoxliteResult<()> {
+    for path in [paths.pid_file(), paths.agent_socket(), paths.exit_previous()] {
+        // Files are replaced; a directory can't be.
+        if path.is_dir() {
+            pid_file::clear(&path).map_err(|error| BoxliteError::io("delete", &path, &error))?;
+        }
+    }
+    // The last run's end is history now; there needn't have been one.
+    let _ = fs::rename(paths.exit(), paths.exit_previous());
+    Ok(())
+}
+
+fn make_disk(disk: &Path, new: &NewDisk<'_>) -> BoxliteResult<()> {
+    ext4::ensure_base(new.bases, new.size_gb)?;
+    let base = format!("../../bases/{}", ext4::base_name(new.size_gb));
+    // Under another name until it is whole: half a disk would be taken for the box's.
+    let draft = layout::draft_of(disk);
+    // One may have been left by a process that was killed here.
+    let _ = fs::remove_file(&draft);
+    let made = qcow2::create_overlay(&draft, &base, new.size_gb << 30)
+        .and_then(|()| fs::rename(&draft, disk).map_err(|error| BoxliteError::io("rename to", disk, &error)));
+    if made.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    made
+}

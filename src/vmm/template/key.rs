@@ -1,0 +1,128 @@
+//! What a template is kept under: a hash of everything that shapes the frozen machine.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use boxlite_proto::{BUILD_ID, PROTOCOL_VERSION};
+
+use super::host_cpu;
+use crate::model::digest::Digest;
+
+/// Digits of a key: enough to tell machines apart for ever.
+const DIGITS: usize = 32;
+
+/// Everything that shapes a frozen machine, but for what this build and this host always give it. The box's disk and
+/// its size don't: the guest hears of them only after.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) engine: PathBuf,
+    pub(crate) kernel: PathBuf,
+    pub(crate) guest_disk: PathBuf,
+    pub(crate) cpus: u8,
+    pub(crate) memory_mib: u32,
+    /// Rate of the time stamp counter, rounded to MHz; 0 = not known.
+    pub(crate) tsc_khz: u32,
+}
+
+impl Shape {
+    /// What the makers of such machines take turns by.
+    pub(super) fn lock(&self) -> String {
+        format!("make-{}-{}", self.cpus, self.memory_mib)
+    }
+
+    /// The files whose content counts.
+    pub(super) fn files(&self) -> [&Path; 3] {
+        [&self.engine, &self.kernel, &self.guest_disk]
+    }
+}
+
+/// Names a template. Different machines have different keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TemplateKey(String);
+
+impl TemplateKey {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let is_key = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_key.then(|| Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for TemplateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The key of machines of this shape; `None` when the digest of a file, or the clock's rate, is not known. The build
+/// stands for the machine's flags, its CPU model and all devices.
+pub(super) fn of(shape: &Shape, digest: impl Fn(&Path) -> Option<Digest>) -> Option<TemplateKey> {
+    if shape.tsc_khz == 0 {
+        return None;
+    }
+    let [engine, kernel, guest_disk] = shape.files().map(|file| digest(file).map(|digest| digest.hex()));
+    let text = format!(
+        "build {BUILD_ID} protocol {PROTOCOL_VERSION} engine {} kernel {} guest {} cpus {} memory {} tsc {} cpu {}",
+        engine?,
+        kernel?,
+        guest_disk?,
+        shape.cpus,
+        shape.memory_mib,
+        shape.tsc_khz / 1000,
+        host_cpu::identity()?,
+    );
+    let mut digits = Digest::of(text.as_bytes()).hex();
+    digits.truncate(DIGITS);
+    Some(TemplateKey(digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape() -> Shape {
+        Shape {
+            engine: "/qemu".into(),
+            kernel: "/kernel".into(),
+            guest_disk: "/guest".into(),
+            cpus: 1,
+            memory_mib: 512,
+            tsc_khz: 2_500_000,
+        }
+    }
+
+    fn key(shape: &Shape) -> TemplateKey {
+        of(shape, |path| Some(Digest::of(path.as_os_str().as_encoded_bytes()))).unwrap()
+    }
+
+    #[test]
+    fn whatever_shapes_the_machine_makes_another_key() {
+        let base = key(&shape());
+        assert_eq!(key(&shape()), base);
+        assert_eq!(key(&Shape { tsc_khz: 2_500_400, ..shape() }), base, "the reading varies by some kHz");
+        let changes: [fn(&mut Shape); 6] = [
+            |shape| shape.engine = "/other".into(),
+            |shape| shape.kernel = "/other".into(),
+            |shape| shape.guest_disk = "/other".into(),
+            |shape| shape.cpus = 2,
+            |shape| shape.memory_mib = 513,
+            |shape| shape.tsc_khz = 2_600_000,
+        ];
+        for change in changes {
+            let mut other = shape();
+            change(&mut other);
+            assert_ne!(key(&other), base, "{other:?}");
+        }
+        assert_eq!(TemplateKey::parse(base.as_str()), Some(base));
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_key() {
+        assert_eq!(of(&shape(), |_| None), None);
+        assert_eq!(of(&Shape { tsc_khz: 0, ..shape() }, |_| Some(Digest::of(b""))), None);
+        assert_eq!(TemplateKey::parse("locks"), None);
+    }
+}
