@@ -32,6 +32,7 @@ static void each_null_is_named(boxlite_runtime *runtime)
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "list", boxlite_list(runtime, NULL, NULL, NULL, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "runtime", boxlite_list(NULL, NULL, NULL, &list, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "box", boxlite_exec(NULL, command, NULL, &result, &error));
+    boxlite_command_free(command);
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "program", boxlite_command_new(NULL, &command, &error));
     CHECK(command == NULL);
 
@@ -48,6 +49,12 @@ static void builders_check_what_they_are_given(void)
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "cpus", boxlite_box_options_set_cpus(options, 256, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "memory_mib", boxlite_box_options_set_memory_mib(options, -1, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "disk_size_gb", boxlite_box_options_set_disk_size_gb(options, -1, &error));
+    EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "disk_cache", boxlite_box_options_set_disk_cache(options, -1, &error));
+    EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "disk_cache", boxlite_box_options_set_disk_cache(options, 2, &error));
+    EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "options",
+                 boxlite_box_options_set_disk_cache(NULL, BOXLITE_DISK_CACHE_UNSAFE, &error));
+    OK(boxlite_box_options_set_disk_cache(options, BOXLITE_DISK_CACHE_UNSAFE, &error));
+    OK(boxlite_box_options_set_disk_cache(options, BOXLITE_DISK_CACHE_WRITEBACK, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "image", boxlite_box_options_set_image(options, not_utf8, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "user", boxlite_box_options_set_user(options, not_utf8, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "name", boxlite_box_options_set_env(options, not_utf8, "x", &error));
@@ -93,6 +100,9 @@ static void builders_check_what_they_are_given(void)
     OK(boxlite_runtime_options_set_registry_skip_verify(runtime_options, "host", 1, &error));
     OK(boxlite_runtime_options_set_registry_basic_auth(runtime_options, "host", "user", "password", &error));
     OK(boxlite_runtime_options_set_registry_bearer_auth(runtime_options, "host", "token", &error));
+    EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "bytes",
+        boxlite_runtime_options_set_template_space(runtime_options, -1, &error));
+    OK(boxlite_runtime_options_set_template_space(runtime_options, 0, &error));
     boxlite_runtime_options_free(runtime_options);
 }
 
@@ -138,6 +148,15 @@ static boxlite_code removed_yet_detached(boxlite_box_options *options)
     return boxlite_box_options_set_auto_remove(options, 1, NULL);
 }
 
+static void prepare_refuses_what_create_refuses(boxlite_runtime *runtime)
+{
+    boxlite_box_options *options;
+    OK(boxlite_box_options_new(&options, &error));
+    CHECK_INT(no_cpus(options), BOXLITE_OK);
+    EXPECT_ABOUT(BOXLITE_CONFIG, "cpus", boxlite_runtime_prepare(runtime, options, NULL, &error));
+    boxlite_box_options_free(options);
+}
+
 static void create_refuses_wrong_options(boxlite_runtime *runtime)
 {
     char name[301];
@@ -173,6 +192,7 @@ int main(void)
     each_null_is_named(runtime);
     builders_check_what_they_are_given();
     create_refuses_wrong_options(runtime);
+    prepare_refuses_what_create_refuses(runtime);
     OK(boxlite_runtime_shutdown(runtime, 1000, NULL, &error));
     boxlite_runtime_free(runtime);
     return finish();

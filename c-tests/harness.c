@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
@@ -105,6 +106,18 @@ _Noreturn void give_up(void)
     exit(1);
 }
 
+/* Templates are the same for all homes; without a place for them the home makes its own. */
+static void share_templates(const char *dir)
+{
+    const char *shared = getenv("BOXLITE_TEST_TEMPLATES");
+    char link[768];
+    snprintf(link, sizeof link, "%s/templates", dir);
+    if (shared != NULL && symlink(shared, link) != 0 && errno != EEXIST) {
+        perror(link);
+        give_up();
+    }
+}
+
 const char *home(void)
 {
     if (home_dir[0] == '\0') {
@@ -117,6 +130,7 @@ const char *home(void)
         }
         home_owner = getpid();
         atexit(remove_home);
+        share_templates(home_dir);
     }
     return home_dir;
 }
@@ -129,6 +143,12 @@ const char *test_image(void)
         exit(1);
     }
     return image;
+}
+
+int number_from(const char *variable, int otherwise)
+{
+    const char *text = getenv(variable);
+    return text != NULL ? atoi(text) : otherwise;
 }
 
 long long now_ms(void)
@@ -237,6 +257,13 @@ boxlite_runtime *open_runtime_in(const char *name)
     boxlite_runtime *runtime;
     char path[512];
     snprintf(path, sizeof path, "%s/%s", home(), name);
+    if (strcmp(name, ".") != 0) {
+        if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+            perror(path);
+            give_up();
+        }
+        share_templates(path);
+    }
     OK(boxlite_runtime_options_new(&options, &error));
     OK(boxlite_runtime_options_set_home_dir(options, strcmp(name, ".") == 0 ? home() : path, &error));
     OK(boxlite_runtime_new(options, &runtime, &error));

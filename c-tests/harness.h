@@ -39,6 +39,8 @@ int fault_count(void);
 const char *home(void);
 /* The image of the tests. */
 const char *test_image(void);
+/* The number in an environment variable, or another one when it is not set. */
+int number_from(const char *variable, int otherwise);
 long long now_ms(void);
 void sleep_ms(long long milliseconds);
 /* Whether a process is there and no zombie. */

@@ -67,6 +67,7 @@ static void homes_may_have_any_name(void)
     box = create_box(runtime, "one");
     OK(boxlite_get(again, "one", NULL, &found, &error));
     CHECK_STR(boxlite_box_id(found), boxlite_box_id(box));
+    boxlite_box_free(found);
     OK(boxlite_remove(again, "one", 0, NULL, &error));
     EXPECT(BOXLITE_NOT_FOUND, boxlite_get(runtime, "one", NULL, &found, &error));
     boxlite_box_free(box);

@@ -176,7 +176,8 @@ async fn a_timeout_kills_everything_and_signals_show_in_the_code() {
         .await
         .unwrap();
     let result = execution.wait().await.unwrap();
-    assert!(result.timed_out && result.exit_code == -9, "{result:?}");
+    assert!(result.error_message.is_some() && result.exit_code == -9, "{result:?}");
+    assert!(execution.exit().await.unwrap().timed_out);
     let (_, left, _) = run(&sandbox, shell("ps | grep '[s]leep 300' | wc -l")).await;
     assert_eq!(left.trim(), "0");
     let execution = sandbox.exec(BoxCommand::new("sleep").arg("300")).await.unwrap();

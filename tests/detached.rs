@@ -1,51 +1,33 @@
 //! Boxes that outlive their runtime, and whole trees of processes that go when they should.
 
-use std::fs;
+#[path = "support/processes.rs"]
+mod processes;
+#[path = "support/small_box.rs"]
+mod small_box;
+#[path = "support/waiting.rs"]
+mod waiting;
+
 use std::time::{Duration, Instant};
 
 use boxlite::runtime::options::BoxliteOptions;
 use boxlite::util::{PidFileReader, is_process_alive};
-use boxlite::{BoxCommand, BoxOptions, BoxStatus, BoxliteRuntime, LiteBox, RootfsSpec};
-use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
+use boxlite::{BoxCommand, BoxOptions, BoxStatus, BoxliteRuntime, LiteBox};
+use boxlite_test_utils::home::PerTestBoxHome;
+use processes::processes_naming;
+use small_box::small_box;
+use waiting::within;
 
 fn open(home: &PerTestBoxHome) -> BoxliteRuntime {
     BoxliteRuntime::new(BoxliteOptions { home_dir: home.path.clone(), image_registries: Vec::new() }).unwrap()
 }
 
 fn options(detach: bool) -> BoxOptions {
-    BoxOptions {
-        rootfs: RootfsSpec::Image(busybox_image()),
-        memory_mib: Some(128),
-        auto_remove: false,
-        detach,
-        ..BoxOptions::default()
-    }
+    BoxOptions { detach, ..small_box() }
 }
 
 async fn succeeds(sandbox: &LiteBox, script: &str) {
     let execution = sandbox.exec(BoxCommand::new("sh").args(["-c", script])).await.unwrap();
     assert_eq!(execution.wait().await.unwrap().exit_code, 0, "{script}");
-}
-
-/// Every process that names the box anywhere in its arguments.
-fn processes_naming(id: &str) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let cmdline = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if cmdline.windows(id.len()).any(|window| window == id.as_bytes()) && is_process_alive(pid) {
-            found.push(pid);
-        }
-    }
-    found
-}
-
-async fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]
@@ -57,12 +39,9 @@ async fn a_detached_box_survives_its_runtime_and_is_found_again() {
         succeeds(&sandbox, "echo data > /file").await;
         let info = sandbox.info();
         let pid_file = home.path.join("boxes").join(sandbox.id().as_str()).join("shim.pid");
-        assert_eq!(Some(PidFileReader::at(&pid_file).read().unwrap().pid), info.pid);
+        assert_eq!(Some(PidFileReader::at(&pid_file).read().unwrap().pid), info.pid, "after the first exec");
         (sandbox.id().clone(), info.pid.unwrap())
     };
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(is_process_alive(pid), "the box went with its runtime");
-
     let runtime = open(&home);
     let info = runtime.get_info("kept").await.unwrap().unwrap();
     assert_eq!((info.status, info.pid), (BoxStatus::Running, Some(pid)));
@@ -82,6 +61,29 @@ async fn a_detached_box_survives_its_runtime_and_is_found_again() {
     assert!(home.path.join("boxes").join(id.as_str()).join("box.qcow2").exists());
     runtime.remove("kept", false).await.unwrap();
     assert!(!home.path.join("boxes").join(id.as_str()).exists());
+}
+
+#[tokio::test]
+async fn a_box_that_is_not_detached_goes_with_its_runtime_and_a_detached_one_beside_it_stays() {
+    let home = PerTestBoxHome::new();
+    let runtime = open(&home);
+    let owned = runtime.create(options(false), Some("owned".into())).await.unwrap();
+    let kept = runtime.create(options(true), Some("kept".into())).await.unwrap();
+    let (owned_started, kept_started) = tokio::join!(owned.start(), kept.start());
+    owned_started.unwrap();
+    kept_started.unwrap();
+    let (id, pid) = (owned.id().as_str().to_owned(), kept.info().pid);
+    drop((owned, kept, runtime));
+    within(Duration::from_secs(10), "the whole tree goes", || processes_naming(&id).is_empty()).await;
+
+    let runtime = open(&home);
+    let info = runtime.get_info("owned").await.unwrap().unwrap();
+    assert_eq!((info.status, info.pid), (BoxStatus::Stopped, None));
+    // The drop that took one took its time for the other, too.
+    let info = runtime.get_info("kept").await.unwrap().unwrap();
+    assert_eq!((info.status, info.pid), (BoxStatus::Running, pid));
+    assert!(is_process_alive(pid.unwrap()));
+    runtime.remove("kept", true).await.unwrap();
 }
 
 #[tokio::test]
@@ -123,9 +125,10 @@ async fn a_killed_shim_takes_its_engine_along_and_the_box_can_be_started_again()
         .await;
     let lost = waiting.wait().await.unwrap_err();
     assert!(matches!(lost, boxlite::BoxliteError::Stopped(_)), "{lost:?}");
-    // The watcher settles the row by itself.
-    within(Duration::from_secs(5), "the row is settled", || sandbox.info().pid.is_none()).await;
-    assert!(!home.path.join("boxes").join(&id).join("shim.pid").exists());
+    // Seen at once; the watcher clears up and settles the row by itself, a moment later.
+    within(Duration::from_secs(5), "the end is seen", || sandbox.info().pid.is_none()).await;
+    let pid_file = home.path.join("boxes").join(&id).join("shim.pid");
+    within(Duration::from_secs(5), "the pid file is cleared away", || !pid_file.exists()).await;
     assert_eq!(sandbox.info().status, BoxStatus::Stopped);
     succeeds(&sandbox, "grep -q kept /file").await;
     runtime.remove(&id, true).await.unwrap();

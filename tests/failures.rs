@@ -17,7 +17,7 @@ struct Pieces {
 impl Pieces {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for piece in ["boxlite-shim", "kernel.elf", "guest.erofs"] {
+        for piece in ["boxlite-shim", "kernel.elf", "guest.erofs", "libkrunfw.so.5", "boxlite-guest"] {
             symlink(workspace().join("runtime/libexec/boxlite").join(piece), dir.path().join(piece)).unwrap();
         }
         Self { dir }

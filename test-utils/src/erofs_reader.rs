@@ -3,13 +3,17 @@
 //! Written from the on-disk format, not from the writer: what both agree on is right. Knows only what the tests need
 //! (no compression, no extra devices, no shared xattrs), and refuses the rest.
 
+mod raw;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Error};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+
+use raw::{bad, check, crc32c, u16_at, u32_at, u64_at};
 
 const BLOCK: u64 = 4096;
 const NULL_BLOCK: u32 = u32::MAX;
@@ -380,35 +384,4 @@ fn zeros(length: u64, sink: &mut dyn FnMut(&[u8])) {
         sink(&block[..part as usize]);
         left -= part;
     }
-}
-
-fn check(right: bool, what: &str) -> io::Result<()> {
-    if right { Ok(()) } else { Err(bad(what)) }
-}
-
-fn bad(what: &str) -> Error {
-    Error::other(format!("bad EROFS image: {what}"))
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | (u32::from(u16_at(bytes, at + 2)) << 16)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | (u64::from(u32_at(bytes, at + 4)) << 32)
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
-        }
-    }
-    !crc
 }

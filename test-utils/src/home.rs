@@ -15,29 +15,37 @@ pub struct PerTestBoxHome {
 }
 
 impl PerTestBoxHome {
-    /// A home that shares images and empty disks with the other tests, so that each is made once.
+    /// A home that shares images, empty disks and templates with the other tests, so that each is made once.
     pub fn new() -> Self {
-        Self::new_in(&std::env::temp_dir())
+        Self::new_in(std::env::temp_dir())
     }
 
     /// The same, in `dir`.
-    pub fn new_in(dir: &Path) -> Self {
-        let home = Self::isolated_in(dir);
-        for shared in ["images", "bases"] {
+    pub fn new_in(dir: impl AsRef<Path>) -> Self {
+        Self::isolated_in(dir).sharing(&["images", "bases", "templates"])
+    }
+
+    /// The same, with templates of its own.
+    pub fn with_own_templates() -> Self {
+        Self::isolated().sharing(&["images", "bases"])
+    }
+
+    fn sharing(self, names: &[&str]) -> Self {
+        for shared in names {
             let cache = cache_dir().join(shared);
             fs::create_dir_all(&cache).expect("the tests' cache can be made");
-            symlink(&cache, home.path.join(shared)).expect("a link to the tests' cache can be made");
+            symlink(&cache, self.path.join(shared)).expect("a link to the tests' cache can be made");
         }
-        home
+        self
     }
 
     /// A home that shares nothing.
     pub fn isolated() -> Self {
-        Self::isolated_in(&std::env::temp_dir())
+        Self::isolated_in(std::env::temp_dir())
     }
 
     /// The same, in `dir`.
-    pub fn isolated_in(dir: &Path) -> Self {
+    pub fn isolated_in(dir: impl AsRef<Path>) -> Self {
         let dir = tempfile::Builder::new().prefix("boxlite-").tempdir_in(dir).expect("a home can be made");
         let path = dir.path().join("home");
         fs::create_dir(&path).expect("a home can be made");
@@ -91,8 +99,8 @@ fn test_image(name: &str, script: &str) -> String {
     format!("oci:{}", dir.display())
 }
 
-/// Processes that work in a box of `home`: a shim's working directory is its box's.
-fn processes_below(home: &Path) -> Vec<(u32, PathBuf)> {
+/// Processes that work in a box of `home`, with their working directories: a shim's is its box's.
+pub fn processes_below(home: &Path) -> Vec<(u32, PathBuf)> {
     let boxes = fs::canonicalize(home).unwrap_or_else(|_| home.to_owned()).join("boxes");
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries

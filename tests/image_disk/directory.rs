@@ -10,6 +10,7 @@ use std::process::Command;
 use boxlite::BoxliteError;
 use boxlite::disk::layers::{BuildLimits, BuildReport, build_directory_disk};
 use boxlite_test_utils::erofs_reader::{self, Entry, Kind};
+use boxlite_test_utils::registry::run;
 
 use super::support::{fsck, sha256};
 
@@ -115,7 +116,9 @@ fn again_as_nobody(test: &str) {
     let temp = tempfile::tempdir().expect("a temporary directory");
     fs::set_permissions(temp.path(), PermissionsExt::from_mode(0o777)).expect("changing");
     let program = temp.path().join("tests");
-    fs::copy(std::env::current_exe().expect("this program"), &program).expect("copying");
+    // Not written by this process: a child of another test's would have the program open, which can't be executed then.
+    let this = std::env::current_exe().expect("this program");
+    run(Command::new("cp").arg("--preserve=mode").arg(this).arg(&program)).expect("copying");
     let mut command = Command::new(&program);
     command.args(["--exact", test]).env("TMPDIR", temp.path()).current_dir("/").uid(65_534).gid(65_534);
     let output = command.output().expect("running this program again");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use boxlite::BoxliteError;
+use boxlite::{BoxCommand, BoxliteError};
 
 use super::{Bench, shell, within};
 
@@ -12,7 +12,9 @@ async fn an_end_is_told_to_everybody_again_and_again() {
     let execution = bench.sandbox.exec(shell("sleep 1; exit 42")).await.expect("an execution");
     let (early, also) = tokio::join!(execution.wait(), execution.wait());
     let first = early.expect("the end");
-    assert_eq!((first.exit_code, first.timed_out, first.oom_killed), (42, false, false));
+    assert_eq!((first.exit_code, &first.error_message), (42, &None));
+    let exit = execution.exit().await.expect("the end");
+    assert_eq!((exit.exit_code, exit.signal, exit.timed_out, exit.oom_killed), (42, 0, false, false));
     assert_eq!(also.expect("the end"), first);
     // From another thread with a runtime of its own, by another handle.
     let other = execution.clone();
@@ -64,5 +66,50 @@ async fn a_stop_in_mid_run_answers_every_wait_with_the_signal() {
     assert_eq!(mild.wait().await.expect("the end").exit_code, -libc::SIGTERM);
     let refused = bench.sandbox.exec(shell("true")).await.expect_err("stopped");
     assert!(matches!(refused, BoxliteError::Stopped(_)), "{refused:?}");
+    bench.end().await;
+}
+
+/// Processes of the box that sleep so long.
+fn sleepers(seconds: u32) -> BoxCommand {
+    shell(&format!("ps -o args | grep -c '^sleep {seconds}'; true"))
+}
+
+#[tokio::test]
+async fn a_handle_that_is_dropped_ends_nothing() {
+    let bench = Bench::new().await;
+    let untouched = bench.sandbox.exec(shell("sleep 301")).await.expect("an execution");
+    let mut taken = bench.sandbox.exec(shell("sleep 302")).await.expect("an execution");
+    let streams = (taken.stdin(), taken.stdout(), taken.stderr());
+    let waited = bench.sandbox.exec(shell("sleep 303")).await.expect("an execution");
+    let cut_off = tokio::time::timeout(Duration::from_millis(100), waited.wait()).await;
+    assert!(cut_off.is_err(), "it sleeps");
+    drop((untouched, taken, streams, waited));
+    // A round trip later each drop has had its effect, if it had one.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for seconds in [301, 302, 303] {
+        assert_eq!(bench.say(sleepers(seconds)).await, (0, "1\n".to_owned()), "sleep {seconds}");
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_kill_reaches_every_process_of_the_execution_and_a_signal_only_its_first() {
+    let bench = Bench::new().await;
+    let family = "sleep 304 & setsid sleep 304 & (trap '' TERM; sleep 304) & echo $$; wait; wait; wait";
+    let killed = bench.sandbox.exec(shell(family)).await.expect("an execution");
+    let signalled = bench.sandbox.exec(shell(&family.replace("304", "305"))).await.expect("an execution");
+    let all_there = async {
+        for seconds in [304, 305] {
+            while bench.say(sleepers(seconds)).await.1 != "3\n" {}
+        }
+    };
+    within(10, "six sleepers", all_there).await;
+    signalled.signal(libc::SIGTERM).await.expect("the signal");
+    assert_eq!(signalled.wait().await.expect("the end").exit_code, -libc::SIGTERM);
+    assert_eq!(bench.say(sleepers(305)).await.1, "3\n", "its children go on");
+    killed.kill().await.expect("the kill");
+    assert_eq!(killed.wait().await.expect("the end").exit_code, -libc::SIGKILL);
+    assert_eq!(bench.say(sleepers(304)).await.1, "0\n");
+    assert_eq!(bench.say(sleepers(305)).await.1, "3\n", "they are another execution's");
     bench.end().await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use boxlite::images::ProgressSink;
 use boxlite::litebox::{OutputMode, RunControl, RunOptions, StdinMode};
 use boxlite::{BoxCommand, BoxliteError};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
 use super::{Bench, shell, vm, within};
@@ -26,7 +26,10 @@ async fn stdin_is_written_echoed_and_closed() {
         for piece in written.chunks(100_003) {
             stdin.write_all(piece).await?;
         }
-        stdin.close().await
+        stdin.close();
+        assert!(stdin.is_closed());
+        stdin.write_all(b"late").await.expect_err("a closed stdin takes nothing");
+        boxlite::BoxliteResult::Ok(())
     });
     let back: Vec<_> = within(60, "the echo", stdout.bytes().try_collect()).await.expect("no cut");
     let back = back.concat();
@@ -61,6 +64,22 @@ async fn stdin_is_written_echoed_and_closed() {
 }
 
 #[tokio::test]
+async fn a_kept_stdin_ends_where_it_is_closed_though_its_writer_leaves_at_once() {
+    let bench = Bench::new().await;
+    for round in 0..50 {
+        let count = shell("[ $(wc -c) = 18144 ]").stdin_mode(StdinMode::Keep);
+        let mut execution = bench.sandbox.exec(count).await.expect("an execution");
+        let mut stdin = execution.stdin().expect("stdin");
+        stdin.write_all(&[b'x'; 18144]).await.expect("writing");
+        stdin.close();
+        drop(stdin);
+        let ended = within(10, "the end of a closed stdin", execution.wait()).await.expect("the end");
+        assert_eq!(ended.exit_code, 0, "round {round}");
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn sixteen_executions_at_once_never_mix() {
     let bench = Bench::new().await;
     let (code, _) = bench.say(shell("for n in $(seq 16); do mkdir /tmp/dir$n; done")).await;
@@ -83,7 +102,7 @@ async fn sixteen_executions_at_once_never_mix() {
             let stderr = execution.stderr().expect("stderr").bytes().try_collect::<Vec<_>>();
             let feed = async {
                 stdin.write_all(format!("word{number}\n").as_bytes()).await.expect("writing");
-                stdin.close().await.expect("closing");
+                stdin.close();
             };
             let (out, err, ()) = tokio::join!(stdout, stderr, feed);
             let code = execution.wait().await.expect("the end").exit_code;
@@ -119,5 +138,40 @@ async fn a_child_in_the_background_does_not_hold_a_run() {
     let child = String::from_utf8(output.stdout).expect("UTF-8");
     let (code, _, _) = vm::run(&bench.sandbox, shell(&format!("kill {child}"))).await;
     assert_eq!(code, 0);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn what_the_box_has_forgotten_is_no_cut() {
+    let bench = Bench::new().await;
+    let mut kept = bench.sandbox.exec(shell("echo all")).await.expect("an execution");
+    // Writes on after its end, so that its counts of then say too little.
+    let mut late =
+        bench.sandbox.exec(shell("(sleep 0.3; echo late) & echo early")).await.expect("an execution");
+    let (kept_out, late_out) =
+        (kept.stdout().expect("stdout").bytes(), late.stdout().expect("stdout").bytes());
+    kept.wait().await.expect("the end");
+    late.wait().await.expect("the end");
+    let mut others = Vec::new();
+    for _ in 0..70 {
+        let other = bench.sandbox.exec(BoxCommand::new("true")).await.expect("an execution");
+        others.push(tokio::spawn(async move { other.wait().await }));
+    }
+    for other in others {
+        within(60, "another command", other).await.expect("a task").expect("the end");
+    }
+    let kept_out: Vec<_> = kept_out.try_collect().await.expect("nothing is missing");
+    assert_eq!(kept_out.concat(), b"all\n");
+    let mut late_out = late_out;
+    let mut text = Vec::new();
+    let error = loop {
+        match within(10, "the output", late_out.next()).await {
+            Some(Ok(part)) => text.extend_from_slice(&part),
+            Some(Err(error)) => break error.to_string(),
+            None => panic!("nobody can know that this was all"),
+        }
+    };
+    assert_eq!(text, b"early\nlate\n");
+    assert!(error.contains("no word on whether 11 bytes are all"), "{error}");
     bench.end().await;
 }

@@ -1,7 +1,7 @@
 //! Executions with a terminal.
 
 use boxlite::litebox::ExecStdout;
-use boxlite::{BoxCommand, Execution};
+use boxlite::{BoxCommand, BoxliteError, Execution};
 use futures::StreamExt;
 
 use super::{Bench, shell, within};
@@ -56,6 +56,8 @@ async fn a_terminal_is_real_has_a_size_and_passes_the_interrupt_key() {
     let mut screen = Screen::of(&mut execution);
     screen.until("/dev/pts/").await;
     screen.until("50 132\r\n").await;
+    let refused = execution.resize_tty(33, 1 << 16).await.expect_err("too large");
+    assert!(matches!(refused, BoxliteError::InvalidArgument(_)), "{refused}");
     execution.resize_tty(33, 99).await.expect("a new size");
     stdin.write_all(b"first\n").await.expect("writing");
     // The terminal's own echo comes first, then the process's answers.

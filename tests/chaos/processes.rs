@@ -1,0 +1,61 @@
+//! The process table, as far as boxes are concerned: who carries a box's id in its arguments.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Shim,
+    Engine,
+    /// Neither: nobody else has any business with the id.
+    Stranger,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process {
+    pub(crate) id: String,
+    pub(crate) part: Part,
+    pub(crate) pid: u32,
+    pub(crate) line: String,
+}
+
+/// Every living process that names one of `ids` anywhere in its arguments.
+pub(crate) fn naming(ids: &BTreeSet<String>) -> Vec<Process> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir("/proc") else { return found };
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // Empty for a kernel's thread, for a zombie, and for a process that has let go of its memory to end.
+        let Ok(arguments) = fs::read(entry.path().join("cmdline")) else { continue };
+        let line = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        let Some(id) = ids.iter().find(|id| line.contains(id.as_str())) else { continue };
+        let program = line.split(' ').next().unwrap_or_default();
+        let part = match program.rsplit('/').next().unwrap_or_default() {
+            "boxlite-shim" => Part::Shim,
+            name if name.starts_with("qemu-system") => Part::Engine,
+            _ => Part::Stranger,
+        };
+        found.push(Process { id: id.clone(), part, pid, line });
+    }
+    found.sort();
+    found
+}
+
+/// Every living process that works in the making of a template of this home.
+pub(crate) fn making_templates(home: &Path) -> Vec<PathBuf> {
+    let Ok(home) = fs::canonicalize(home) else { return Vec::new() };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let places = entries.filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok());
+    places.filter(|place| place.starts_with(home.join("templates"))).collect()
+}
+
+/// Kills the process, if it still is what it was.
+pub(crate) fn kill(process: &Process) -> bool {
+    let now = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+    if !String::from_utf8_lossy(&now).contains(&process.id) {
+        return false;
+    }
+    // SAFETY: kill takes two integers; the pid was seen a moment ago with the id of a box of ours.
+    unsafe { libc::kill(process.pid as libc::pid_t, libc::SIGKILL) == 0 }
+}
