@@ -42,6 +42,30 @@ test-images: test-image-busybox ## Make the images the tests use (the Debian one
 test: ## Set up, build, and run every check and test
 	@scripts/test.sh
 
+.PHONY: chaos
+chaos: setup build test-image-busybox ## Kill KILLS processes at random instants (SEED or ERA repeat a run), into bench-results/chaos.json
+	@SUMMARY="$${SUMMARY-$(abspath bench-results/chaos.json)}" KILLS="$${KILLS-$(if $(ERA),,1000)}" scripts/chaos.sh
+
+.PHONY: memcheck
+memcheck: setup build test-image-busybox ## Run the C tests under valgrind
+	@scripts/memcheck.sh
+
+.PHONY: lab
+lab: ## Run boxes on libkrun: a few tests in a virtual machine where KVM works
+	@lab/smoke.sh
+
+.PHONY: lab-full
+lab-full: ## The same with every test that boots boxes (hours)
+	@lab/full.sh
+
+.PHONY: lab-compare
+lab-compare: ## boxlite 0.9.7 beside this tree on libkrun, into bench-results/lab-libkrun.json
+	@lab/compare.sh
+
+.PHONY: lab-system-libkrun
+lab-system-libkrun: ## The lab's short list on a libkrun as distributions package it (needs pkg-config and libclang)
+	@lab/system-libkrun.sh
+
 .PHONY: lint
 lint: ## Formatting, lints, shell syntax
 	@scripts/lint.sh

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use boxlite::images::ProgressSink;
 use boxlite::litebox::{RunControl, RunOptions, RunOutput};
-use boxlite::runtime::options::BoxliteOptions;
 use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, LiteBox, RootfsSpec};
 use boxlite_test_utils::home::{PerTestBoxHome, busybox_image, workspace};
 use serde_json::json;
@@ -23,8 +22,9 @@ async fn main() {
     }
     let rounds = std::env::var("BOXLITE_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let home = PerTestBoxHome::new();
-    let options = BoxliteOptions { home_dir: home.path.clone(), image_registries: Vec::new() };
-    let runtime = BoxliteRuntime::new(options).expect("the home opens");
+    // Every start is a boot.
+    let runtime =
+        BoxliteRuntime::builder().home_dir(&home.path).template_space(0).build().expect("the home opens");
 
     // The first start writes the image disk and measures the host's clock; all others find them.
     cold_start(&runtime).await;
