@@ -10,14 +10,14 @@ import { newHome, removeHome } from './support.mjs';
 const program = fileURLToPath(new URL('./programs/rounds.mjs', import.meta.url));
 const MOST_GROWTH_KIB = 16 * 1024;
 
-test('descriptors, threads and memory are after many rounds what they were before', async (context) => {
+test('descriptors, threads and memory do not grow over many rounds', async (context) => {
     const home = newHome();
     const rounds = process.env.LEAK_ROUNDS ?? '100';
     const args = ['--expose-gc', program, home, process.env.LEAK_ROUNDS === undefined ? '60' : '200', rounds];
     const { before, after } = JSON.parse((await promisify(execFile)(process.execPath, args)).stdout);
     context.diagnostic(`${rounds} rounds: ${JSON.stringify({ before, after })}`);
-    assert.equal(after.descriptors, before.descriptors);
-    assert.equal(after.threads, before.threads);
+    assert.ok(after.descriptors <= before.descriptors, JSON.stringify({ before, after }));
+    assert.ok(after.threads <= before.threads, JSON.stringify({ before, after }));
     assert.ok(after.resident - before.resident <= MOST_GROWTH_KIB, JSON.stringify({ before, after }));
     await removeHome(home);
 });
