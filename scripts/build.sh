@@ -9,7 +9,10 @@ triple=$(uname -m)-unknown-linux-gnu
 library=$libexec/libkrunfw.so.5
 [ -s "$library" ] || die "no $library: run \`make setup\`"
 
-cargo build --release --locked -p boxlite -p boxlite-shim
+# The tests need more features of the same dependencies: built along with them, the library is compiled once.
+what=(-p boxlite -p boxlite-shim)
+[ -z "${BOXLITE_BUILD_TESTS:-}" ] || what=(--workspace --lib --bins --tests --examples)
+cargo build --release --locked "${what[@]}"
 # A static agent needs --target: without it the flag would reach the procedural macros. RUSTFLAGS would override it.
 env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS cargo build --release --locked -p boxlite-guest --target "$triple" \
     --config "target.$triple.rustflags=[\"-Ctarget-feature=+crt-static\"]"

@@ -5,4 +5,5 @@ cd "$root"
 
 # One era alone is a repetition: its figures are no run's.
 [ -z "${ERA:-}" ] || unset SUMMARY
-exec cargo test --release --locked --quiet --test chaos </dev/null
+# With the workspace's features, as `cargo test` has built it.
+exec cargo test --release --locked --quiet --workspace --test chaos </dev/null

@@ -39,7 +39,7 @@ leftovers() {
 }
 
 phase "set-up" scripts/setup.sh || finish
-phase "build" scripts/build.sh || finish
+phase "build" env BOXLITE_BUILD_TESTS=1 scripts/build.sh || finish
 phase "test image: busybox" scripts/make-busybox-image.sh || finish
 phase "test image: Debian" scripts/make-debian-image.sh || finish
 phase "test image: hostile init" scripts/make-hostile-init.sh || finish
