@@ -153,6 +153,14 @@ impl Locks {
         Ok(names.filter_map(|name| name.strip_suffix(".lock").map(str::to_owned)).collect())
     }
 
+    /// Deletes the lock files of killed owners. Taking a lock and letting go deletes its file.
+    pub(crate) fn sweep(&self) -> BoxliteResult<()> {
+        for name in self.names()? {
+            drop(self.try_acquire(&name, "sweep")?);
+        }
+        Ok(())
+    }
+
     /// The lock. Waits no longer than the patience, however often its owner changes; then `Busy` names the owner.
     pub(crate) async fn acquire(&self, name: &str, operation: &str) -> BoxliteResult<LockGuard> {
         self.wait(name, operation, Patience::OfTheWait).await

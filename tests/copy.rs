@@ -80,7 +80,9 @@ async fn a_file_goes_where_it_is_sent(bench: &Bench) {
     bench.copy_in(&file, "/new/dirs/exact", plain()).await.unwrap();
     bench.copy_in(&file, "/new/ended/", plain()).await.unwrap();
     bench.copy_in(&file, "/new/dirs", plain()).await.unwrap();
-    let seen = bench.say("cd /new; cat dirs/exact ended/file.txt dirs/file.txt; stat -c '%a %u %g' dirs dirs/exact").await;
+    let seen = bench
+        .say("cd /new; cat dirs/exact ended/file.txt dirs/file.txt; stat -c '%a %u %g' dirs dirs/exact")
+        .await;
     assert_eq!(seen, "hellohellohello755 1234 4321\n750 1234 4321");
     // What is mounted over a file, such as /etc/hosts, is reached like everything else.
     bench.copy_in(&file, "/etc/hosts", plain()).await.unwrap();
@@ -92,9 +94,15 @@ async fn a_file_goes_where_it_is_sent(bench: &Bench) {
     assert_eq!(fs::metadata(bench.host("back/exact")).unwrap().mode() & 0o777, 0o750);
 
     let missing = bench.copy_out("/no/such", &bench.host("x"), plain()).await.unwrap_err();
-    assert!(matches!(&missing, BoxliteError::NotFound(_)) && missing.subject() == Some("/no/such"), "{missing}");
+    assert!(
+        matches!(&missing, BoxliteError::NotFound(_)) && missing.subject() == Some("/no/such"),
+        "{missing}"
+    );
     let missing = bench.copy_in(Path::new("/no/such"), "/x", plain()).await.unwrap_err();
-    assert!(matches!(&missing, BoxliteError::NotFound(_)) && missing.subject() == Some("/no/such"), "{missing}");
+    assert!(
+        matches!(&missing, BoxliteError::NotFound(_)) && missing.subject() == Some("/no/such"),
+        "{missing}"
+    );
     let relative = bench.copy_in(&file, "relative", plain()).await.unwrap_err();
     assert!(matches!(relative, BoxliteError::InvalidArgument(_)), "{relative}");
     let through = bench.copy_in(&file, "/new/dirs/exact/below", plain()).await.unwrap_err();
@@ -116,15 +124,21 @@ async fn a_tree_keeps_what_it_is(bench: &Bench) {
     bench.copy_in(&tree, "/t/content", plain().include_parent(false)).await.unwrap();
     bench.copy_in(&tree, "/t/followed", plain().follow_symlinks(true)).await.unwrap();
     let seen = bench
-        .say("cd /t; readlink new/link; cat new/tree/link content/two; [ -L followed/link ] || echo -n file; \
-              stat -c ' %h %s' new/two new/sparse; [ $(du -k new/sparse | cut -f1) -lt 1024 ] && echo holes")
+        .say(
+            "cd /t; readlink new/link; cat new/tree/link content/two; [ -L followed/link ] || echo -n file; \
+              stat -c ' %h %s' new/two new/sparse; [ $(du -k new/sparse | cut -f1) -lt 1024 ] && echo holes",
+        )
         .await;
     assert_eq!(seen, "two\n11file 2 1\n 1 67108864\nholes");
     bench.copy_out("/t/new", &bench.host("tree-back"), plain()).await.unwrap();
     let back = bench.host("tree-back");
     assert_eq!(fs::read(back.join(odd).join("one")).unwrap(), b"1");
-    let (one, two) = (fs::metadata(back.join(odd).join("one")).unwrap(), fs::metadata(back.join("two")).unwrap());
-    assert_eq!((one.ino(), one.mtime_nsec()), (two.ino(), fs::metadata(tree.join("two")).unwrap().mtime_nsec()));
+    let (one, two) =
+        (fs::metadata(back.join(odd).join("one")).unwrap(), fs::metadata(back.join("two")).unwrap());
+    assert_eq!(
+        (one.ino(), one.mtime_nsec()),
+        (two.ino(), fs::metadata(tree.join("two")).unwrap().mtime_nsec())
+    );
     assert!(fs::metadata(back.join("sparse")).unwrap().blocks() < 2048);
     let refused = bench.copy_in(&tree, "/t/x", plain().non_recursive()).await.unwrap_err();
     assert!(matches!(refused, BoxliteError::InvalidArgument(_)), "{refused}");
@@ -152,8 +166,10 @@ async fn a_box_can_not_reach_out(bench: &Bench) {
     let to = bench.host("jail");
     fs::create_dir(&to).unwrap();
     bench
-        .say("mkdir -p /h/d; cd /h; ln -s / d/root; ln -s ../mine d/mine; mkfifo d/fifo; mknod d/null c 1 3; \
-              cp /bin/busybox d/suid; chmod 4755 d/suid")
+        .say(
+            "mkdir -p /h/d; cd /h; ln -s / d/root; ln -s ../mine d/mine; mkfifo d/fifo; mknod d/null c 1 3; \
+              cp /bin/busybox d/suid; chmod 4755 d/suid",
+        )
         .await;
     bench.copy_out("/h/d", &to, CopyOptions::default()).await.unwrap();
     assert_eq!(fs::read_link(to.join("d/root")).unwrap(), Path::new("/"));
@@ -214,14 +230,19 @@ async fn archives_go_by_descriptor(bench: &Bench) {
     let (from, mut feed) = std::os::unix::net::UnixStream::pair().unwrap();
     feed.write_all(&archive[..1000]).unwrap();
     drop(feed);
-    let cut = bench.sandbox.copy_in_tar(from.into(), "/cut".into(), plain(), ProgressSink::none()).await.unwrap_err();
+    let cut = bench
+        .sandbox
+        .copy_in_tar(from.into(), "/cut".into(), plain(), ProgressSink::none())
+        .await
+        .unwrap_err();
     assert!(matches!(cut, BoxliteError::InvalidArgument(_)), "{cut}");
 }
 
 async fn who_leaves_leaves_nothing_half(bench: &Bench) {
     // A source that never comes to its end.
     let (from, _kept) = std::os::unix::net::UnixStream::pair().unwrap();
-    let endless = bench.sandbox.copy_in_tar(from.into(), "/left".into(), CopyOptions::default(), ProgressSink::none());
+    let endless =
+        bench.sandbox.copy_in_tar(from.into(), "/left".into(), CopyOptions::default(), ProgressSink::none());
     assert!(tokio::time::timeout(Duration::from_millis(500), endless).await.is_err());
     let large = bench.host("large");
     let file = fs::File::create(&large).unwrap();

@@ -22,8 +22,7 @@ fn packed(source: &Path, options: PackOptions) -> Result<Vec<u8>, CopyError> {
 }
 
 fn unpacked(archive: &[u8], destination: &Path, options: UnpackOptions) -> Result<Unpacked, CopyError> {
-    let place =
-        Place::Named { destination: bytes(destination), source_name: b"tree", include_parent: true };
+    let place = Place::Named { destination: bytes(destination), source_name: b"tree", include_parent: true };
     unpack(archive, place, options)
 }
 
@@ -86,8 +85,12 @@ fn a_tree_comes_back_as_it_was() {
     assert_eq!((copy.len(), copy.mtime(), copy.mtime_nsec()), (10 << 20, 1, 1));
     assert!(copy.blocks() * 512 < 1 << 20, "holes are kept: {} blocks", copy.blocks());
     let mut there = vec![0; 6];
-    std::os::unix::fs::FileExt::read_exact_at(&fs::File::open(to.join("sparse")).unwrap(), &mut there, 5 << 20)
-        .unwrap();
+    std::os::unix::fs::FileExt::read_exact_at(
+        &fs::File::open(to.join("sparse")).unwrap(),
+        &mut there,
+        5 << 20,
+    )
+    .unwrap();
     assert_eq!(there, b"middle");
 
     // Into what exists now: below it, under its own name; and again over itself.

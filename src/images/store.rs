@@ -195,11 +195,7 @@ impl Inner {
                 remove_if_there(&entry.path())?;
             }
         }
-        // Taking a dead owner's lock and giving it back removes its file.
-        for name in self.locks.names()? {
-            drop(self.locks.try_acquire(&name, "sweeping")?);
-        }
-        Ok(())
+        self.locks.sweep()
     }
 }
 

@@ -42,21 +42,13 @@ pub(super) async fn recover(core: &Arc<Core>) -> BoxliteResult<()> {
     }
     let core = core.clone();
     executor::blocking(move || {
-        sweep_locks(&core)?;
+        core.locks.sweep()?;
         ext4::sweep_drafts(&core.layout.bases());
         vmm::sweep_drafts(&core.layout);
         core.templates.sweep();
         sweep_directories(&core)
     })
     .await
-}
-
-/// Deletes the lock files of killed owners. Taking a lock and letting go deletes its file.
-fn sweep_locks(core: &Core) -> BoxliteResult<()> {
-    for name in core.locks.names()? {
-        drop(core.locks.try_acquire(&name, "sweep")?);
-    }
-    Ok(())
 }
 
 async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {

@@ -119,8 +119,11 @@ async fn what_is_not_sealed_goes() {
     for name in [".draft-make-1-64-AAAAAAAAAAAA", ".draft-make-9-9-x", ".bad-0-AAAAAAAAAAAA"] {
         fs::create_dir(root.join(name)).unwrap();
     }
+    let turn_of_a_killed_one = root.join("locks/make-7-7.lock");
+    fs::write(&turn_of_a_killed_one, "").unwrap();
     templates.sweep();
     assert_eq!(home.names().len(), 1);
+    assert!(!turn_of_a_killed_one.exists());
     assert!(alive.dir().exists());
     drop(alive);
     assert_eq!(home.names(), [""; 0]);
