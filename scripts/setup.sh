@@ -29,6 +29,7 @@ perl:perl-base:holds a lock in tests
 valgrind:valgrind:checks the use of memory in tests
 node:nodejs:runs the Node binding
 npm:npm:fetches what the Node binding is compiled with
+go:golang-go:compiles the Go binding
 '
 
 # The static busybox is the content of the demo's image; the dynamic one cannot run without its libraries.

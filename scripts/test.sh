@@ -48,6 +48,7 @@ phase "scripts" scripts/test-scripts.sh || true
 phase "cargo test" cargo test --release --locked --workspace --no-fail-fast || true
 phase "ctest" c_tests || true
 phase "node" scripts/test-node.sh || true
+phase "go" scripts/test-go.sh || true
 phase "lab: boxes on libkrun" lab/smoke.sh || true
 phase "chaos, 60 kills" env KILLS=60 SUMMARY="$target/chaos.json" scripts/chaos.sh || true
 phase "memcheck" scripts/memcheck.sh || true
