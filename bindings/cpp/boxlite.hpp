@@ -579,6 +579,17 @@ private:
     }
 };
 
+// How box::copy_in and its kin copy; what is left out is the C API's default.
+struct copy_options {
+    bool overwrite = true;
+    // Directories are copied, not refused.
+    bool recursive = true;
+    // What a symbolic link leads to is copied, not the link.
+    bool follow_symlinks = false;
+    // A directory copied into an existing one keeps its name there.
+    bool include_parent = true;
+};
+
 class box : public detail::handle<boxlite_box, boxlite_box_free> {
 public:
     using handle::handle;
@@ -630,6 +641,57 @@ public:
             }
             return all;
         });
+    }
+    // Between host and box: a file, or a directory with what it holds. Paths may be std::filesystem::path.
+    void copy_in(const std::string &host_path, const std::string &box_path, const copy_options &options = {},
+                 call *control = nullptr)
+    {
+        copy(boxlite_box_copy_in, options, control, detail::c_str(host_path), detail::c_str(box_path));
+    }
+    void copy_out(const std::string &box_path, const std::string &host_path, const copy_options &options = {},
+                  call *control = nullptr)
+    {
+        copy(boxlite_box_copy_out, options, control, detail::c_str(box_path), detail::c_str(host_path));
+    }
+    // A tar archive from `fd`, which stays the caller's, as it does below.
+    void copy_in_tar(int fd, const std::string &box_path, const copy_options &options = {}, call *control = nullptr)
+    {
+        copy(boxlite_box_copy_in_tar, options, control, std::int32_t{fd}, detail::c_str(box_path));
+    }
+    void copy_out_tar(const std::string &box_path, int fd, const copy_options &options = {}, call *control = nullptr)
+    {
+        copy(boxlite_box_copy_out_tar, options, control, detail::c_str(box_path), std::int32_t{fd});
+    }
+    // A file's bytes, any of them; a longer file is refused.
+    std::string read_file(const std::string &box_path, std::int64_t max_bytes, call *control = nullptr)
+    {
+        using owner = detail::handle<boxlite_bytes, boxlite_bytes_free>;
+        return call::with(control, [&](boxlite_call *raw) {
+            const auto bytes = detail::make<owner>(boxlite_box_read_file, get(), detail::c_str(box_path), max_bytes, raw);
+            return std::string(static_cast<const char *>(boxlite_bytes_data(bytes.get())), boxlite_bytes_len(bytes.get()));
+        });
+    }
+    // `mode`: permission bits.
+    void write_file(const std::string &box_path, std::string_view data, std::int32_t mode = BOXLITE_MODE_DEFAULT,
+                    call *control = nullptr)
+    {
+        call::with(control, [&](boxlite_call *raw) {
+            detail::run(boxlite_box_write_file, get(), detail::c_str(box_path), static_cast<const void *>(data.data()),
+                        data.size(), mode, raw);
+        });
+    }
+
+private:
+    template <class Function, class From, class To>
+    void copy(Function function, const copy_options &options, call *control, From from, To to)
+    {
+        using owner = detail::handle<boxlite_copy_options, boxlite_copy_options_free>;
+        const auto how = detail::make<owner>(boxlite_copy_options_new);
+        detail::run(boxlite_copy_options_set_overwrite, how.get(), std::int32_t{options.overwrite});
+        detail::run(boxlite_copy_options_set_recursive, how.get(), std::int32_t{options.recursive});
+        detail::run(boxlite_copy_options_set_follow_symlinks, how.get(), std::int32_t{options.follow_symlinks});
+        detail::run(boxlite_copy_options_set_include_parent, how.get(), std::int32_t{options.include_parent});
+        call::with(control, [&](boxlite_call *raw) { detail::run(function, get(), from, to, how.get(), raw); });
     }
 };
 

@@ -3,7 +3,9 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 #include <poll.h>
 #include <sys/socket.h>
@@ -92,6 +94,86 @@ void streams(boxlite::box &box)
     ::close(ended.fd);
 }
 
+std::string content(const std::filesystem::path &path)
+{
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void trees(boxlite::box &box, const std::filesystem::path &dir)
+{
+    const std::string bytes("\0two\xff", 5);
+    std::filesystem::create_directories(dir / "tree/sub dir/empty");
+    std::ofstream(dir / "tree/one") << "one";
+    std::ofstream(dir / "tree/sub dir/\xff", std::ios::binary) << bytes;
+    std::filesystem::create_symlink("one", dir / "tree/link");
+
+    box.copy_in(dir / "tree", "/new/tree");
+    CHECK(box.exec(boxlite::command("readlink", {"/new/tree/link"})).out() == "one\n");
+    box.copy_out("/new/tree", dir / "back");
+    CHECK(content(dir / "back/one") == "one" && content(dir / "back/sub dir/\xff") == bytes);
+    CHECK(std::filesystem::is_directory(dir / "back/sub dir/empty"));
+    CHECK(std::filesystem::read_symlink(dir / "back/link") == "one");
+
+    boxlite::copy_options how;
+    how.follow_symlinks = true;
+    how.include_parent = false;
+    box.copy_out("/new/tree", dir / "back", how);
+    CHECK(std::filesystem::is_regular_file(std::filesystem::symlink_status(dir / "back/link")));
+    CHECK(!std::filesystem::exists(dir / "back/tree"));
+    box.copy_out("/new/tree", dir / "back");
+    CHECK(std::filesystem::exists(dir / "back/tree/one"));
+    how = {};
+    how.overwrite = false;
+    CHECK(code_of([&] { box.copy_in(dir / "tree/one", "/new/tree/one", how); }) == boxlite::errc::already_exists);
+    how = {};
+    how.recursive = false;
+    CHECK(code_of([&] { box.copy_in(dir / "tree", "/refused", how); }) == boxlite::errc::invalid_argument);
+}
+
+void archives(boxlite::box &box, const std::filesystem::path &dir)
+{
+    const boxlite::descriptor archive(::open((dir / "a.tar").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    box.copy_out_tar("/new/tree", archive.get());
+    CHECK(::lseek(archive.get(), 0, SEEK_CUR) > 1024 && ::lseek(archive.get(), 0, SEEK_SET) == 0);
+    box.copy_in_tar(archive.get(), "/from/tar");
+    CHECK(box.exec(boxlite::command("cat", {"/from/tar/tree/one"})).out() == "one");
+    CHECK(code_of([&] { box.copy_in_tar(-1, "/from/tar"); }) == boxlite::errc::invalid_argument);
+
+    // A source that says nothing ends when the call does.
+    int ends[2];
+    CHECK(::pipe(ends) == 0);
+    boxlite::call call;
+    call.timeout_ms(100);
+    CHECK(code_of([&] { box.copy_in_tar(ends[0], "/from/pipe", {}, &call); }) == boxlite::errc::timeout);
+    call.cancel();
+    CHECK(code_of([&] { box.copy_in_tar(ends[0], "/from/pipe", {}, &call); }) == boxlite::errc::cancelled);
+    ::close(ends[0]);
+    ::close(ends[1]);
+}
+
+void files(boxlite::box &box, const std::filesystem::path &dir)
+{
+    const std::string bytes("\0one\xff\n\0", 7);
+    box.write_file("/etc/new/file", bytes, 0640);
+    CHECK(box.read_file("/etc/new/file", 7) == bytes);
+    CHECK(box.exec(boxlite::command("stat", {"-c", "%a", "/etc/new/file"})).out() == "640\n");
+    box.write_file("/etc/new/file", {});
+    CHECK(box.read_file("/etc/new/file", 0).empty());
+    CHECK(box.exec(boxlite::command("stat", {"-c", "%a", "/etc/new/file"})).out() == "644\n");
+    box.write_file("/etc/new/file", bytes);
+    CHECK(code_of([&] { box.read_file("/etc/new/file", 6); }) == boxlite::errc::resource_exhausted);
+    CHECK(code_of([&] { box.read_file("/none", 6); }) == boxlite::errc::not_found);
+    CHECK(code_of([&] { box.copy_out("/none", dir / "none"); }) == boxlite::errc::not_found);
+    CHECK(!std::filesystem::exists(dir / "none"));
+    try {
+        box.copy_in(dir / "none", "/none");
+        CHECK(false);
+    } catch (const boxlite::error &e) {
+        CHECK(e.code() == boxlite::errc::not_found && e.subject() == (dir / "none").string());
+    }
+}
+
 void everything(const std::string &home, const char *image)
 {
     boxlite::runtime_options where;
@@ -115,6 +197,11 @@ void everything(const std::string &home, const char *image)
     }
     execs(box);
     streams(box);
+    // Beside the home's own files.
+    const auto dir = std::filesystem::path(home) / "test";
+    trees(box, dir);
+    archives(box, dir);
+    files(box, dir);
     CHECK(code_of([&] { runtime.create(options, "first"); }) == boxlite::errc::already_exists);
     CHECK(code_of([&] { runtime.open("none"); }) == boxlite::errc::not_found);
 
