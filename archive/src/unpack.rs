@@ -393,7 +393,7 @@ fn attributes(
         sys::chown(file, None, owner)?;
     }
     for (name, value) in xattrs.iter().filter(|(name, _)| name.starts_with(b"user.")) {
-        match sys::set_xattr(file, &*sys::name(name)?, value) {
+        match sys::set_xattr(file, &sys::name(name)?, value) {
             // Kept where the file system has them.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => {}
             set => set?,

@@ -59,7 +59,14 @@ async fn executions_leave_no_descriptor() {
     let before = counts().await;
     // Enough to be seen through the steps in which the guest's kernel counts.
     some(40).await;
-    let after = counts().await;
+    // The template of this box's machine may be in the making: what is there for that goes by itself.
+    let mut after = counts().await;
+    for _ in 0..40 {
+        if after.0 <= before.0 + 1 && after.1 <= before.1 + 1 {
+            break;
+        }
+        after = counts().await;
+    }
     eprintln!("descriptors of shim and this process, and the guest: {before:?}, then {after:?}");
     assert!(after.0 <= before.0 + 1, "the shim's descriptors: {before:?}, then {after:?}");
     assert!(after.1 <= before.1 + 1, "this process's descriptors: {before:?}, then {after:?}");
