@@ -145,6 +145,8 @@ bool is_nothing(napi_env napi, napi_value value);
 /* A string as UTF-8, or a Uint8Array as it is; without NUL inside. The caller frees *text. False with an exception
  * pending, which names it `name`. */
 bool to_text(napi_env napi, napi_value value, const char *name, char **text);
+/* The same, NULs and all, and one more after them. */
+bool to_bytes(napi_env napi, napi_value value, const char *name, char **text, size_t *size);
 bool to_number(napi_env napi, napi_value value, const char *name, double *number);
 bool to_flag(napi_env napi, napi_value value);
 
@@ -197,6 +199,7 @@ napi_value runtime_open(napi_env napi, napi_callback_info info);
 napi_value runtime_shutdown(napi_env napi, napi_callback_info info);
 napi_value runtime_repair(napi_env napi, napi_callback_info info);
 napi_value runtime_system_check(napi_env napi, napi_callback_info info);
+napi_value runtime_prepare(napi_env napi, napi_callback_info info);
 napi_value box_create(napi_env napi, napi_callback_info info);
 napi_value box_get(napi_env napi, napi_callback_info info);
 napi_value box_remove(napi_env napi, napi_callback_info info);
@@ -204,6 +207,12 @@ napi_value box_list(napi_env napi, napi_callback_info info);
 napi_value box_info(napi_env napi, napi_callback_info info);
 napi_value box_start(napi_env napi, napi_callback_info info);
 napi_value box_stop(napi_env napi, napi_callback_info info);
+napi_value box_copy_in(napi_env napi, napi_callback_info info);
+napi_value box_copy_out(napi_env napi, napi_callback_info info);
+napi_value box_copy_in_tar(napi_env napi, napi_callback_info info);
+napi_value box_copy_out_tar(napi_env napi, napi_callback_info info);
+napi_value box_read_file(napi_env napi, napi_callback_info info);
+napi_value box_write_file(napi_env napi, napi_callback_info info);
 napi_value box_exec(napi_env napi, napi_callback_info info);
 napi_value box_exec_start(napi_env napi, napi_callback_info info);
 napi_value box_attach(napi_env napi, napi_callback_info info);

@@ -101,6 +101,9 @@ boxlite_runtime_options *runtime_options_from(napi_env napi, napi_value value)
     if (read_number(&reader, "engine")) {
         reader_check(&reader, boxlite_runtime_options_set_engine(options, (int32_t)reader.number, &reader.error));
     }
+    if (read_number(&reader, "templateSpace")) {
+        reader_check(&reader, boxlite_runtime_options_set_template_space(options, (int64_t)reader.number, &reader.error));
+    }
     if (read_number(&reader, "logLevel")) {
         log_level = reader.number;
     }
@@ -231,6 +234,7 @@ struct on_runtime {
     struct operation operation;
     boxlite_runtime *runtime;
     int64_t grace;
+    boxlite_box_options *options;
     boxlite_system_check *check;
 };
 
@@ -265,8 +269,9 @@ static napi_value check_result(napi_env napi, struct operation *operation)
     return items;
 }
 
-static void check_discard(struct operation *operation)
+static void on_runtime_discard(struct operation *operation)
 {
+    boxlite_box_options_free(((struct on_runtime *)operation)->options);
     boxlite_system_check_free(((struct on_runtime *)operation)->check);
 }
 
@@ -277,6 +282,7 @@ static struct on_runtime *on_runtime(napi_env napi, napi_value runtime, napi_val
     if (on != NULL) {
         operation_use(&on->operation, handle);
         on->runtime = handle->pointer;
+        on->operation.discard = on_runtime_discard;
     }
     return on;
 }
@@ -307,6 +313,24 @@ napi_value runtime_system_check(napi_env napi, napi_callback_info info)
     }
     on->operation.work = check_work;
     on->operation.result = check_result;
-    on->operation.discard = check_discard;
     return operation_start(on);
+}
+
+static void prepare_work(struct operation *operation)
+{
+    struct on_runtime *on = (struct on_runtime *)operation;
+    operation->code = boxlite_runtime_prepare(on->runtime, on->options, operation->call, &operation->error);
+}
+
+/* runtimePrepare(runtime, options, call) */
+napi_value runtime_prepare(napi_env napi, napi_callback_info info)
+{
+    napi_value args[ARGS_MAX];
+    struct on_runtime *on;
+    args_get(napi, info, args);
+    if ((on = on_runtime(napi, args[0], args[2])) == NULL) {
+        return NULL;
+    }
+    on->operation.work = prepare_work;
+    return (on->options = box_options_from(napi, args[1])) == NULL ? operation_drop(on) : operation_start(on);
 }

@@ -81,7 +81,7 @@ bool is_nothing(napi_env napi, napi_value value)
     return type == napi_undefined || type == napi_null;
 }
 
-bool to_text(napi_env napi, napi_value value, const char *name, char **text)
+bool to_bytes(napi_env napi, napi_value value, const char *name, char **text, size_t *size)
 {
     napi_valuetype type = napi_undefined;
     bool bytes = false;
@@ -111,6 +111,16 @@ bool to_text(napi_env napi, napi_value value, const char *name, char **text)
     }
     if (*text == NULL) {
         napi_throw_error(napi, NULL, "boxlite: out of memory");
+        return false;
+    }
+    *size = length;
+    return true;
+}
+
+bool to_text(napi_env napi, napi_value value, const char *name, char **text)
+{
+    size_t length;
+    if (!to_bytes(napi, value, name, text, &length)) {
         return false;
     }
     if (memchr(*text, '\0', length) != NULL) {

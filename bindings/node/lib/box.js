@@ -8,6 +8,8 @@ const { ExitError } = require('./errors.js');
 const { known, choice, split, refuse, ending, STDIN, OUTPUT } = require('./options.js');
 
 const OLDEST = -1;
+// As much as exec() keeps of a stream.
+const MAX_BYTES = 64 * 1024 * 1024;
 
 /** An exec's outcome, with its bytes in the encoding that was asked for. */
 function outcome(result, encoding) {
@@ -119,6 +121,42 @@ class Box {
             stderr: streams.stderr ? offsets.stderr ?? OLDEST : undefined,
         };
         return new Child(await call(options, (one) => begin(takes, one)), streams);
+    }
+
+    /** Copies a file or a directory of the host into the box. */
+    async copyIn(hostPath, boxPath, options) {
+        const how = known('copy', options);
+        return call(options, (one) => native.copyIn(this.#handle, hostPath, boxPath, how, one));
+    }
+
+    /** Copies a file or a directory of the box to the host. */
+    async copyOut(boxPath, hostPath, options) {
+        const how = known('copy', options);
+        return call(options, (one) => native.copyOut(this.#handle, boxPath, hostPath, how, one));
+    }
+
+    /** Unpacks the tar archive that is read from a descriptor into a directory of the box. */
+    async copyInTar(fd, boxPath, options) {
+        const how = known('copyInTar', options);
+        return call(options, (one) => native.copyInTar(this.#handle, fd, boxPath, how, one));
+    }
+
+    /** Writes a file or a directory of the box to a descriptor, as a tar archive. */
+    async copyOutTar(boxPath, fd, options) {
+        const how = known('copyOutTar', options);
+        return call(options, (one) => native.copyOutTar(this.#handle, boxPath, fd, how, one));
+    }
+
+    /** The bytes of a file of the box. */
+    async readFile(boxPath, options) {
+        const { maxBytes = MAX_BYTES } = known('readFile', options);
+        return call(options, (one) => native.readFile(this.#handle, boxPath, maxBytes, one));
+    }
+
+    /** Makes a file in the box, or another in its place. */
+    async writeFile(boxPath, data, options) {
+        const { mode } = known('writeFile', options);
+        return call(options, (one) => native.writeFile(this.#handle, boxPath, data, mode, one));
     }
 
     /** The box's commands: those that run, and the newest 64 that have ended. */

@@ -86,6 +86,8 @@ export interface RuntimeOptions {
     runtimeDir?: Bytes;
     engine?: Engine;
     registries?: Registry[];
+    /** How many bytes on disk the home's templates may take together, default 1 GiB; 0: every box boots. */
+    templateSpace?: number;
     /** A descriptor for the log, one JSON object a line. */
     logFd?: number;
     logLevel?: 'error' | 'warn' | 'info' | 'debug';
@@ -196,6 +198,27 @@ export interface SpawnOptions extends CommandOptions {
     tty?: boolean | { rows?: number; cols?: number };
 }
 
+export interface CopyOptions extends StartOptions {
+    /** Whether what exists is replaced; else the copy fails before anything is written. Default true. */
+    overwrite?: boolean;
+    /** Whether directories are copied, or refused; default true. */
+    recursive?: boolean;
+    /** Whether what symbolic links lead to is copied, or the links; default false. */
+    followSymlinks?: boolean;
+    /** Whether a directory keeps its name below an existing one, or only what it holds is copied; default true. */
+    includeParent?: boolean;
+}
+
+export interface ReadFileOptions extends StartOptions {
+    /** A longer file is refused with BOXLITE_RESOURCE_EXHAUSTED; default 64 MiB. */
+    maxBytes?: number;
+}
+
+export interface WriteFileOptions extends StartOptions {
+    /** Permission bits; default 0o644. */
+    mode?: number;
+}
+
 /** Which streams to take; an offset says from which byte on, true from the oldest that is still there. */
 export interface AttachOptions extends CallOptions {
     stdin?: boolean;
@@ -276,6 +299,25 @@ export class Box implements AsyncDisposable {
     /** Takes up a command by its id, whichever process started it. */
     attach(id: string, options?: AttachOptions): Promise<Child>;
     executions(options?: CallOptions): Promise<ExecutionInfo[]>;
+    /**
+     * Copies a file or a directory of the host into the box: to exactly `boxPath`, which is absolute, or into it when it is
+     * an existing directory or ends in "/". Missing directories are made. What a call that is cut off has copied by then
+     * stays; no file has its name before it is complete.
+     */
+    copyIn(hostPath: Bytes, boxPath: Bytes, options?: CopyOptions): Promise<void>;
+    /** Copies a file or a directory of the box to the host, by the same rules. */
+    copyOut(boxPath: Bytes, hostPath: Bytes, options?: CopyOptions): Promise<void>;
+    /**
+     * Unpacks a tar archive into a directory of the box, which is made where it is missing. `fd` is a file's, a pipe's or a
+     * socket's descriptor, read to its end; it stays the caller's, and may be closed once this was called.
+     */
+    copyInTar(fd: number, boxPath: Bytes, options?: Pick<CopyOptions, 'overwrite' | keyof StartOptions>): Promise<void>;
+    /** Writes a file or a directory of the box to a descriptor, as a tar archive, whose end a failed call leaves out. */
+    copyOutTar(boxPath: Bytes, fd: number, options?: Omit<CopyOptions, 'overwrite'>): Promise<void>;
+    /** The bytes of a file of the box. */
+    readFile(boxPath: Bytes, options?: ReadFileOptions): Promise<Buffer>;
+    /** Makes a file in the box, or another in its place; missing directories are made. `data` is copied at once. */
+    writeFile(boxPath: Bytes, data: string | Uint8Array, options?: WriteFileOptions): Promise<void>;
     info(options?: CallOptions): Promise<BoxInfo>;
     start(options?: StartOptions): Promise<void>;
     /** Afterwards this object gives BOXLITE_STOPPED: get the box again. */
@@ -302,6 +344,11 @@ export class Runtime implements AsyncDisposable {
     /** Newest first; only those with all of `labels`, where null stands for any value. */
     list(options?: CallOptions & { labels?: Record<string, string | null> }): Promise<BoxInfo[]>;
     remove(idOrName: string, options?: CallOptions & { force?: boolean }): Promise<void>;
+    /**
+     * Makes the template that boxes of this size are cloned from, so that the first of them need not boot, either; does
+     * nothing where there is one, or boxes have none.
+     */
+    prepare(options?: Omit<BoxOptions, 'name'> & CallOptions): Promise<void>;
     systemCheck(options?: CallOptions): Promise<{
         name: string;
         status: 'ok' | 'warning' | 'failed';

@@ -6,17 +6,25 @@ const { BoxliteError } = require('./errors.js');
 
 const CALL = ['signal', 'deadline', 'onProgress'];
 const COMMAND = ['env', 'cwd', 'user', 'timeout', 'limits', 'mergeStderr', 'stdout', 'stderr', ...CALL];
+const BOX = ['image', 'rootfs', 'cpus', 'memoryMib', 'diskSizeGb', 'diskCache', 'env', 'cwd', 'user', 'autoRemove', 'detach',
+    'engine', 'labels', ...CALL];
 const KEYS = {
-    open: ['home', 'runtimeDir', 'engine', 'registries', 'logFd', 'logLevel', 'maxLayerBytes', 'maxImageEntries'],
+    open: ['home', 'runtimeDir', 'engine', 'registries', 'templateSpace', 'logFd', 'logLevel', 'maxLayerBytes',
+        'maxImageEntries'],
     registry: ['host', 'transport', 'search', 'skipVerify', 'username', 'password', 'token'],
-    create: ['name', 'image', 'rootfs', 'cpus', 'memoryMib', 'diskSizeGb', 'diskCache', 'env', 'cwd', 'user',
-        'autoRemove', 'detach', 'engine', 'labels', ...CALL],
+    create: ['name', ...BOX],
+    prepare: BOX,
     call: CALL,
     list: ['labels', ...CALL],
     remove: ['force', ...CALL],
     shutdown: ['grace', ...CALL],
     exec: ['input', 'maxOutput', 'drain', 'encoding', 'reject', ...COMMAND],
     spawn: ['stdin', 'tty', ...COMMAND],
+    copy: ['overwrite', 'recursive', 'followSymlinks', 'includeParent', ...CALL],
+    copyInTar: ['overwrite', ...CALL],
+    copyOutTar: ['recursive', 'followSymlinks', 'includeParent', ...CALL],
+    readFile: ['maxBytes', ...CALL],
+    writeFile: ['mode', ...CALL],
     attach: ['stdin', 'stdout', 'stderr', 'tty', ...CALL],
 };
 const ENGINES = { auto: 0, krun: 1, qemu: 2 };

@@ -21,6 +21,10 @@ function forAddon(options) {
     };
 }
 
+function boxForAddon({ engine, diskCache, ...rest }) {
+    return { ...rest, engine: choice('engine', ENGINES, engine), diskCache: choice('diskCache', CACHES, diskCache) };
+}
+
 class Runtime {
     #handle;
 
@@ -40,12 +44,8 @@ class Runtime {
 
     /** Makes a box; it starts at its first use. */
     async create(options) {
-        const { name, engine, diskCache, ...rest } = known('create', options);
-        const wanted = {
-            ...rest,
-            engine: choice('engine', ENGINES, engine),
-            diskCache: choice('diskCache', CACHES, diskCache),
-        };
+        const { name, ...rest } = known('create', options);
+        const wanted = boxForAddon(rest);
         const made = await call(options, (one) => native.create(this.#handle, wanted, name, one));
         return new Box(made, !rest.detach);
     }
@@ -64,6 +64,12 @@ class Runtime {
     async remove(idOrName, options) {
         const { force = false } = known('remove', options);
         return call(options, (one) => native.remove(this.#handle, idOrName, force, one));
+    }
+
+    /** Makes the template that boxes of this size are cloned from. */
+    async prepare(options) {
+        const wanted = boxForAddon(known('prepare', options));
+        return call(options, (one) => native.runtimePrepare(this.#handle, wanted, one));
     }
 
     /** What this machine offers, and what is missing. */

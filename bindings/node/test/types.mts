@@ -14,6 +14,12 @@ export async function uses(): Promise<void> {
     child.stdin?.end();
     child.web.stdout?.getReader();
     await child.signal('SIGTERM');
+    await box.copyIn('tree', Buffer.from('/tree'), { overwrite: false, signal: AbortSignal.timeout(9), deadline: 9 });
+    await box.copyInTar(3, '/tree', { overwrite: false });
+    await box.copyOutTar('/tree', 3, { followSymlinks: true });
+    const file: Buffer = await box.readFile('/file', { maxBytes: 9 });
+    await box.writeFile('/file', file, { mode: 0o600 });
+    await runtime.prepare({ memoryMib: 512, deadline: 9 });
     for (const info of await runtime.list({ labels: { a: null } })) info.createdAt.getTime();
     try {
         await box.start({ onProgress: ({ stage }) => stage.length });
@@ -23,6 +29,8 @@ export async function uses(): Promise<void> {
     }
     // @ts-expect-error: there is no such option
     await box.exec('true', { colour: 'red' });
+    // @ts-expect-error: an archive that is written overwrites nothing
+    await box.copyOutTar('/tree', 3, { overwrite: false });
     // @ts-expect-error: a word is a string or bytes
     await box.exec('echo', [1]);
     // @ts-expect-error: opened, not constructed
