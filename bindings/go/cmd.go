@@ -12,7 +12,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -76,7 +75,7 @@ type cmdStreams struct {
 	wantIn, wantOut, wantErr bool // as pipes
 	in                       *pipe
 	out, err                 *pipe
-	copies                   []func() error
+	copies                   []copying
 	stray                    func() error // the copy that Wait doesn't wait for
 	stderr                   *ends
 }
@@ -299,9 +298,4 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 	}
 	err := c.Run()
 	return both.Bytes(), err
-}
-
-// broken reports whether a write failed because the process reads no more.
-func broken(err error) bool {
-	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }

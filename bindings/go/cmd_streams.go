@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // A pipe is given out before there is a stream: until the command was started it is not usable.
@@ -16,6 +18,12 @@ type pipe struct {
 	mu     sync.Mutex
 	stream io.Closer
 	closed bool
+}
+
+// A copying is what a goroutine does beside a command.
+type copying struct {
+	output bool // to a writer of the caller's
+	run    func() error
 }
 
 var errNotStarted = errors.New("boxlite: the command has not been started")
@@ -124,6 +132,16 @@ func (s *cmdStreams) open(to **pipe, stream io.Closer) {
 	(*to).set(stream)
 }
 
+// broken reports whether a write failed because the process reads no more, or has ended.
+func broken(err error) bool {
+	for _, reason := range []error{syscall.EPIPE, syscall.ECONNRESET, net.ErrClosed, os.ErrClosed, os.ErrDeadlineExceeded} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
 // copies notes what is to be copied.
 func (c *Cmd) copies(in, out bool) {
 	s := &c.streams
@@ -131,7 +149,7 @@ func (c *Cmd) copies(in, out bool) {
 		from, to := c.Stdin, s.in
 		feed := func() error {
 			_, err := io.Copy(to, from)
-			if broken(err) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
+			if broken(err) {
 				err = nil
 			}
 			if closing := to.Close(); err == nil && !broken(closing) {
@@ -142,16 +160,16 @@ func (c *Cmd) copies(in, out bool) {
 		if _, file := from.(*os.File); file {
 			s.stray = feed
 		} else {
-			s.copies = append(s.copies, feed)
+			s.copies = append(s.copies, copying{run: feed})
 		}
 	}
 	drain := func(to io.Writer, from *pipe) {
-		s.copies = append(s.copies, func() error {
+		s.copies = append(s.copies, copying{output: true, run: func() error {
 			_, err := io.Copy(to, from)
 			// A writer that failed shall not hold up the process.
 			from.Close()
 			return err
-		})
+		}})
 	}
 	switch {
 	case out && !s.wantOut:
@@ -167,9 +185,17 @@ func (c *Cmd) copies(in, out bool) {
 
 // closeInput ends what is written to the process; for one that has ended.
 func (s *cmdStreams) closeInput() {
-	if s.in != nil {
-		_ = s.in.Close()
+	if s.in == nil {
+		return
 	}
+	if stream, err := s.in.get(); err == nil {
+		if terminal, ok := stream.(typing); ok {
+			// Nobody is left who could read what is typed.
+			_ = terminal.SetWriteDeadline(time.Unix(1, 0))
+			return
+		}
+	}
+	_ = s.in.Close()
 }
 
 // closePipes closes what StdoutPipe and StderrPipe gave out.
@@ -183,7 +209,8 @@ func (s *cmdStreams) closePipes() {
 }
 
 func (s *cmdStreams) closeAll() {
-	for _, one := range []*pipe{s.in, s.out, s.err} {
+	// A terminal's input last: its end is typed, which waits for nobody once the terminal is closed.
+	for _, one := range []*pipe{s.out, s.err, s.in} {
 		if one != nil {
 			_ = one.Close()
 		}

@@ -242,13 +242,15 @@ func TestCancelAndWaitDelay(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 
-	// Somebody in the background who has the output does not hold Wait up.
-	cmd = sh(t, "sleep 1000 & echo said")
+	// Somebody in the background who has the output does not hold Wait up, and what was given back is left alone.
+	cmd = sh(t, "yes & echo said")
 	cmd.WaitDelay = 100 * time.Millisecond
-	said, err := cmd.Output()
-	if !errors.Is(err, boxlite.ErrWaitDelay) || string(said) != "said\n" {
-		t.Errorf("got %q, %v", said, err)
+	said, err := cmd.CombinedOutput()
+	if !errors.Is(err, boxlite.ErrWaitDelay) || !bytes.Contains(said, []byte("said\n")) {
+		t.Errorf("got %d bytes, %v", len(said), err)
 	}
+	said[0]++
+	must(t, shared.box.Command(within(t), "killall", "yes").Run())
 }
 
 func TestTimeoutAndLimits(t *testing.T) {
@@ -303,6 +305,13 @@ func TestTerminal(t *testing.T) {
 	must(t, err)
 	if !strings.Contains(string(said), "0\r\n") {
 		t.Errorf("got %q", said)
+	}
+	// Nothing of what is typed is read.
+	cmd = sh(t, "exit 6")
+	cmd.TTY, cmd.Stdin = &boxlite.Size{Rows: 24, Cols: 80}, bytes.NewReader(make([]byte, 16<<20))
+	var failed *boxlite.ExitError
+	if err := cmd.Run(); !errors.As(err, &failed) || failed.Code != 6 {
+		t.Errorf("got %v", err)
 	}
 	cmd = sh(t, ":")
 	cmd.TTY, cmd.Stderr = &boxlite.Size{Rows: 24, Cols: 80}, io.Discard

@@ -6,10 +6,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 )
 
-// killTime is how long a box may take to kill a command of a context that is done.
+// killTime is how long a box may take to kill a command that was not ended within WaitDelay.
 const killTime = 10 * time.Second
 
 // An ExitError is a command that ended otherwise than with code 0. When the context's end killed it, errors.Is finds the
@@ -30,6 +31,7 @@ func (e *ExitError) Unwrap() error { return e.cause }
 type waiting struct {
 	copied  chan error
 	copies  int
+	outputs sync.WaitGroup     // those that write to the caller's writers
 	ended   chan struct{}      // closed when the process has ended
 	watched chan error         // what the context's end came to; nil where it can't end
 	process context.Context    // done when the wait for the process is to be given up
@@ -45,7 +47,15 @@ func (c *Cmd) begin() *waiting {
 	}
 	for _, copy := range c.streams.copies {
 		copy := copy
-		go func() { w.copied <- copy() }()
+		if copy.output {
+			w.outputs.Add(1)
+		}
+		go func() {
+			w.copied <- copy.run()
+			if copy.output {
+				w.outputs.Done()
+			}
+		}()
 	}
 	if stray := c.streams.stray; stray != nil {
 		go func() { _ = stray() }()
@@ -69,35 +79,35 @@ func (c *Cmd) watch(w *waiting) error {
 	}
 	cancel := c.Cancel
 	if cancel == nil {
-		cancel = c.kill
+		// For as long as the box takes: many may be killed at a time.
+		cancel = func() error { return c.Execution.Kill(w.process) }
+	}
+	cancelled := make(chan error, 1)
+	go func() { cancelled <- cancel() }()
+	var expired <-chan time.Time
+	if c.WaitDelay != 0 {
+		timer := time.NewTimer(c.WaitDelay)
+		defer timer.Stop()
+		expired = timer.C
 	}
 	why := c.ctx.Err()
-	if err := cancel(); errors.Is(err, os.ErrProcessDone) {
-		why = nil
-	}
-	if c.WaitDelay == 0 {
-		<-w.ended
-		return why
-	}
-	timer := time.NewTimer(c.WaitDelay)
-	defer timer.Stop()
-	select {
-	case <-w.ended:
-	case <-timer.C:
-		if c.kill() == nil {
-			<-w.ended
+	for {
+		select {
+		case <-w.ended:
 			return why
+		case err := <-cancelled:
+			if errors.Is(err, os.ErrProcessDone) {
+				why = nil
+			}
+		case <-expired:
+			end, cancel := context.WithTimeout(w.process, killTime)
+			defer cancel()
+			if err := c.Execution.Kill(end); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				// The box does not answer.
+				w.giveUp()
+			}
 		}
-		// Else the box does not answer.
-		w.giveUp()
 	}
-	return why
-}
-
-func (c *Cmd) kill() error {
-	ctx, cancel := context.WithTimeout(context.Background(), killTime)
-	defer cancel()
-	return c.Execution.Kill(ctx)
 }
 
 // Wait waits for the process that Start started to end, and for its streams to be copied: nil when its code is 0 and
@@ -158,6 +168,8 @@ func (c *Cmd) awaitCopies(w *waiting) error {
 			}
 		case <-expired:
 			c.streams.closeAll()
+			// Nobody shall write to what the caller has back; a reader that waits is left to itself.
+			w.outputs.Wait()
 			if first == nil {
 				first = ErrWaitDelay
 			}

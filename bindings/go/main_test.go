@@ -15,7 +15,7 @@ import (
 )
 
 // How long anything may take before it counts as hung.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 var (
 	image  string
