@@ -43,6 +43,8 @@
  * @defgroup progress Progress
  * @defgroup runtime_options Options of a runtime
  * @defgroup runtime Runtime
+ * @defgroup image Images
+ * @defgroup prune What no box needs
  * @defgroup repair Repair of a home
  * @defgroup system_check System check
  * @defgroup box_options Options of a box
@@ -113,6 +115,21 @@
  * Also what explains a fault.
  */
 #define BOXLITE_LOG_DEBUG 4
+
+/**
+ * An image, named by its reference: with the blobs and the disk that only it needs.
+ */
+#define BOXLITE_PRUNE_IMAGE 0
+
+/**
+ * The disk made of a directory, or of an image that is gone; named by its file.
+ */
+#define BOXLITE_PRUNE_DISK 1
+
+/**
+ * A blob that belongs to no image, or a part of one that was never fetched whole; named by its file.
+ */
+#define BOXLITE_PRUNE_BLOB 2
 
 /**
  * The box's row in the database could be read, and is as it was.
@@ -312,6 +329,16 @@ typedef struct boxlite_execution_list boxlite_execution_list;
 typedef struct boxlite_exit boxlite_exit;
 
 /**
+ * An image in a home's store at one moment. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_image boxlite_image;
+
+/**
+ * The images of a home at one moment, the newest first. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_image_list boxlite_image_list;
+
+/**
  * A box at one moment. Read-only, so any number of threads may read it.
  */
 typedef struct boxlite_info boxlite_info;
@@ -331,6 +358,11 @@ typedef struct boxlite_list_options boxlite_list_options;
  * How far a call is. Lent to a progress callback until it returns; never freed.
  */
 typedef struct boxlite_progress boxlite_progress;
+
+/**
+ * What a prune deleted, or would delete. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_prune boxlite_prune;
 
 /**
  * What a repair came to. Read-only, so any number of threads may read it.
@@ -940,6 +972,243 @@ boxlite_code boxlite_runtime_prepare(boxlite_runtime *runtime,
                                      const boxlite_box_options *options,
                                      boxlite_call *call,
                                      boxlite_error **error);
+
+/**
+ * Asks the image's source (a registry, or the local files that `reference` names) what the image is now, and fetches
+ * what the store lacks: the next box made from it starts without the source. A box pulls by itself what is missing, so
+ * this is for doing it ahead, or for getting a newer image under the same tag; boxes that were started keep the image
+ * they have. `reference` is as for boxlite_box_options_set_image().
+ *
+ * On success *image is new, which the caller frees with boxlite_image_free(); on failure NULL. Blocks; reports progress.
+ * When `call`, which may be NULL, cuts it off, this caller leaves: others that wait for the same image go on, and what
+ * was fetched stays for the next pull. Any thread. Errors: BOXLITE_NOT_FOUND; BOXLITE_NETWORK when the registry cannot be
+ * reached or refuses; BOXLITE_IMAGE when the image is damaged, or not for this machine; BOXLITE_INVALID_ARGUMENT when
+ * `runtime`, `reference` or `image` is NULL, or `reference` is malformed or not UTF-8; BOXLITE_STORAGE;
+ * BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_BUSY; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED after
+ * boxlite_runtime_shutdown(); BOXLITE_FORKED.
+ *
+ * @ingroup image
+ */
+boxlite_code boxlite_image_pull(boxlite_runtime *runtime,
+                                const char *reference,
+                                boxlite_call *call,
+                                boxlite_image **image,
+                                boxlite_error **error);
+
+/**
+ * Finds an image in the store, without asking its source: by its reference, as for boxlite_image_pull(), or by its
+ * digest or that of its config ("sha256:...").
+ *
+ * On success *image is new, which the caller frees with boxlite_image_free(); on failure NULL. Reads files, so it can
+ * block; `call` may be NULL. Any thread. Errors: BOXLITE_NOT_FOUND when it is not stored, or not all of it;
+ * BOXLITE_INVALID_ARGUMENT when `runtime`, `reference` or `image` is NULL, or `reference` is malformed or not UTF-8;
+ * BOXLITE_STORAGE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED after boxlite_runtime_shutdown();
+ * BOXLITE_FORKED.
+ *
+ * @ingroup image
+ */
+boxlite_code boxlite_image_get(boxlite_runtime *runtime,
+                               const char *reference,
+                               boxlite_call *call,
+                               boxlite_image **image,
+                               boxlite_error **error);
+
+/**
+ * Lists the complete images of the runtime's home, the one stored last first.
+ *
+ * On success *list is a new list, which the caller frees with boxlite_image_list_free(); on failure NULL. Reads files, so
+ * it can block; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` or `list` is NULL;
+ * BOXLITE_STORAGE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED after boxlite_runtime_shutdown();
+ * BOXLITE_FORKED.
+ *
+ * @ingroup image
+ */
+boxlite_code boxlite_runtime_images(boxlite_runtime *runtime,
+                                    boxlite_call *call,
+                                    boxlite_image_list **list,
+                                    boxlite_error **error);
+
+/**
+ * Removes an image from the store, by its reference or digest, with all that no other image needs. One that boxes of
+ * this home were started from is refused, unless `force` is not 0: boxes that run keep it until they stop, and their
+ * next start pulls it again.
+ *
+ * Blocks; when `call`, which may be NULL, cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the
+ * removal goes on. Any thread. Errors besides: BOXLITE_NOT_FOUND; BOXLITE_INVALID_STATE when boxes use it (the message
+ * names them); BOXLITE_INVALID_ARGUMENT when `runtime` or `reference` is NULL, or `reference` is malformed or not UTF-8;
+ * BOXLITE_STORAGE; BOXLITE_DATABASE; BOXLITE_BUSY; BOXLITE_STOPPED after boxlite_runtime_shutdown(); BOXLITE_FORKED.
+ *
+ * @ingroup image
+ */
+boxlite_code boxlite_image_remove(boxlite_runtime *runtime,
+                                  const char *reference,
+                                  int32_t force,
+                                  boxlite_call *call,
+                                  boxlite_error **error);
+
+/**
+ * The image's full reference, such as "docker.io/library/alpine:latest". Valid until the image is freed; NULL when
+ * `image` is NULL.
+ *
+ * @ingroup image
+ */
+const char *boxlite_image_reference(const boxlite_image *image);
+
+/**
+ * The reference without tag and digest. Valid until the image is freed; NULL when `image` is NULL.
+ *
+ * @ingroup image
+ */
+const char *boxlite_image_repository(const boxlite_image *image);
+
+/**
+ * The image's tag. Valid until the image is freed; NULL when it was pulled by digest alone or `image` is NULL.
+ *
+ * @ingroup image
+ */
+const char *boxlite_image_tag(const boxlite_image *image);
+
+/**
+ * The digest of the image's manifest for this machine, such as "sha256:9f86…": what it is, whatever it is called.
+ * Valid until the image is freed; NULL when `image` is NULL.
+ *
+ * @ingroup image
+ */
+const char *boxlite_image_digest(const boxlite_image *image);
+
+/**
+ * The digest of the image's config. Valid until the image is freed; NULL when `image` is NULL.
+ *
+ * @ingroup image
+ */
+const char *boxlite_image_config_digest(const boxlite_image *image);
+
+/**
+ * How many layers the image has; 0 when `image` is NULL.
+ *
+ * @ingroup image
+ */
+size_t boxlite_image_layer_len(const boxlite_image *image);
+
+/**
+ * The digest of layer `index`, the lowest first. Valid until the image is freed; NULL when `index` is out of range or
+ * `image` is NULL.
+ *
+ * @ingroup image
+ */
+const char *boxlite_image_layer_digest(const boxlite_image *image,
+                                       size_t index);
+
+/**
+ * Bytes of the image's config and layers as stored, without the disk that is made of them; 0 when `image` is NULL.
+ *
+ * @ingroup image
+ */
+uint64_t boxlite_image_size_bytes(const boxlite_image *image);
+
+/**
+ * When the image was stored under its reference, in milliseconds since 1970-01-01 UTC; -1 when `image` is NULL.
+ *
+ * @ingroup image
+ */
+int64_t boxlite_image_stored_at_ms(const boxlite_image *image);
+
+/**
+ * Frees an image that was returned to the caller, not one lent by a list; the store is not touched. Does nothing when
+ * `image` is NULL. Does not block.
+ *
+ * @ingroup image
+ */
+void boxlite_image_free(boxlite_image *image);
+
+/**
+ * How many images the list holds; 0 when `list` is NULL.
+ *
+ * @ingroup image
+ */
+size_t boxlite_image_list_len(const boxlite_image_list *list);
+
+/**
+ * Image `index` of the list. Lent: valid until the list is freed, never freed by itself; NULL when `index` is out of
+ * range or `list` is NULL.
+ *
+ * @ingroup image
+ */
+const boxlite_image *boxlite_image_list_at(const boxlite_image_list *list,
+                                           size_t index);
+
+/**
+ * Frees a list and all images it lent. Does nothing when `list` is NULL. Does not block.
+ *
+ * @ingroup image
+ */
+void boxlite_image_list_free(boxlite_image_list *list);
+
+/**
+ * Deletes what no box of the runtime's home needs: images, disks made of images and directories, and what interrupted
+ * pulls left. A box needs its image from its creation on, running or not. With `dry_run` not 0 nothing is deleted, and
+ * the report says what would be. Homes that share one store are not asked: their boxes pull their images again, and a
+ * start that is under way there fails.
+ *
+ * On success *prune is a new report, which the caller frees with boxlite_prune_free(); on failure NULL. Blocks; when
+ * `call`, which may be NULL, cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the deletion goes on.
+ * Any thread. Errors besides: BOXLITE_INVALID_ARGUMENT when `runtime` or `prune` is NULL; BOXLITE_STORAGE;
+ * BOXLITE_DATABASE; BOXLITE_METADATA_ERROR when a box's record cannot be read, so that its needs are not known;
+ * BOXLITE_BUSY; BOXLITE_STOPPED after boxlite_runtime_shutdown(); BOXLITE_FORKED.
+ *
+ * @ingroup prune
+ */
+boxlite_code boxlite_runtime_prune(boxlite_runtime *runtime,
+                                   int32_t dry_run,
+                                   boxlite_call *call,
+                                   boxlite_prune **prune,
+                                   boxlite_error **error);
+
+/**
+ * How many things the report tells of; 0 when `prune` is NULL.
+ *
+ * @ingroup prune
+ */
+size_t boxlite_prune_len(const boxlite_prune *prune);
+
+/**
+ * What kind of thing `index` is, one of BOXLITE_PRUNE_...; -1 when `index` is out of range or `prune` is NULL.
+ *
+ * @ingroup prune
+ */
+int32_t boxlite_prune_kind(const boxlite_prune *prune,
+                           size_t index);
+
+/**
+ * What thing `index` is called: see BOXLITE_PRUNE_... Valid until the report is freed; NULL when `index` is out of range
+ * or `prune` is NULL.
+ *
+ * @ingroup prune
+ */
+const char *boxlite_prune_name(const boxlite_prune *prune,
+                               size_t index);
+
+/**
+ * How many bytes on disk thing `index` takes or took; 0 when `index` is out of range or `prune` is NULL.
+ *
+ * @ingroup prune
+ */
+uint64_t boxlite_prune_bytes(const boxlite_prune *prune,
+                             size_t index);
+
+/**
+ * How many bytes on disk all of them take or took; 0 when `prune` is NULL.
+ *
+ * @ingroup prune
+ */
+uint64_t boxlite_prune_total_bytes(const boxlite_prune *prune);
+
+/**
+ * Frees a report. Does nothing when `prune` is NULL. Does not block.
+ *
+ * @ingroup prune
+ */
+void boxlite_prune_free(boxlite_prune *prune);
 
 /**
  * Repairs a home whose database is damaged, lost, or lacks boxes whose directories are there. `options` name the home,

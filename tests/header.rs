@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use support::c_program::{calls_of_every_function, functions};
 
 /// The files of `src/capi` that have something in the header, in the header's order.
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 23] = [
     "version",
     "error",
     "call",
@@ -22,6 +22,8 @@ const SOURCES: [&str; 21] = [
     "runtime_options",
     "runtime",
     "templates",
+    "images",
+    "prune",
     "repair",
     "system_check",
     "box_options",

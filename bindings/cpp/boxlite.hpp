@@ -741,6 +741,39 @@ private:
     }
 };
 
+// An image in the home's store when it was asked for.
+struct image {
+    explicit image(const boxlite_image *from)
+        : reference(detail::text(boxlite_image_reference(from))), repository(detail::text(boxlite_image_repository(from))),
+          tag(detail::text(boxlite_image_tag(from))), digest(detail::text(boxlite_image_digest(from))),
+          config_digest(detail::text(boxlite_image_config_digest(from))), size_bytes(boxlite_image_size_bytes(from)),
+          stored_at_ms(boxlite_image_stored_at_ms(from))
+    {
+        for (std::size_t i = 0; i < boxlite_image_layer_len(from); i++) {
+            layers.push_back(detail::text(boxlite_image_layer_digest(from, i)));
+        }
+    }
+    std::string reference;
+    std::string repository;
+    std::string tag;
+    std::string digest;
+    std::string config_digest;
+    std::uint64_t size_bytes;
+    std::int64_t stored_at_ms;
+    std::vector<std::string> layers;
+};
+
+struct pruned {
+    std::int32_t kind; // BOXLITE_PRUNE_*
+    std::string name;
+    std::uint64_t bytes;
+};
+
+struct prune_report {
+    std::vector<pruned> items;
+    std::uint64_t total_bytes;
+};
+
 struct check_row {
     std::string name;
     std::int32_t status; // BOXLITE_CHECK_*
@@ -806,6 +839,49 @@ public:
             return all;
         });
     }
+    // Fetches what the store lacks of it, ahead of the boxes that want it.
+    image pull(const std::string &reference, call *control = nullptr)
+    {
+        return ask_image(boxlite_image_pull, reference, control);
+    }
+    // As stored.
+    image find_image(const std::string &reference, call *control = nullptr)
+    {
+        return ask_image(boxlite_image_get, reference, control);
+    }
+    std::vector<image> images(call *control = nullptr)
+    {
+        using owner = detail::handle<boxlite_image_list, boxlite_image_list_free>;
+        return call::with(control, [&](boxlite_call *raw) {
+            const auto list = detail::make<owner>(boxlite_runtime_images, get(), raw);
+            std::vector<image> all;
+            for (std::size_t i = 0; i < boxlite_image_list_len(list.get()); i++) {
+                all.emplace_back(boxlite_image_list_at(list.get(), i));
+            }
+            return all;
+        });
+    }
+    void remove_image(const std::string &reference, bool force = false, call *control = nullptr)
+    {
+        call::with(control, [&](boxlite_call *raw) {
+            detail::run(boxlite_image_remove, get(), detail::c_str(reference), std::int32_t{force}, raw);
+        });
+    }
+    // Deletes what no box needs, or only says what that is.
+    prune_report prune(bool dry_run, call *control = nullptr)
+    {
+        using owner = detail::handle<boxlite_prune, boxlite_prune_free>;
+        return call::with(control, [&](boxlite_call *raw) {
+            const auto report = detail::make<owner>(boxlite_runtime_prune, get(), std::int32_t{dry_run}, raw);
+            prune_report all{{}, boxlite_prune_total_bytes(report.get())};
+            for (std::size_t i = 0; i < boxlite_prune_len(report.get()); i++) {
+                all.items.push_back({boxlite_prune_kind(report.get(), i),
+                                     detail::text(boxlite_prune_name(report.get(), i)),
+                                     boxlite_prune_bytes(report.get(), i)});
+            }
+            return all;
+        });
+    }
     void shutdown(std::int64_t grace_ms, call *control = nullptr)
     {
         call::with(control, [&](boxlite_call *raw) { detail::run(boxlite_runtime_shutdown, get(), grace_ms, raw); });
@@ -846,6 +922,15 @@ public:
             report.kept_paths.push_back(detail::text(boxlite_repair_kept_path(from.get(), i)));
         }
         return report;
+    }
+
+private:
+    template <class Function> image ask_image(Function function, const std::string &reference, call *control)
+    {
+        using owner = detail::handle<boxlite_image, boxlite_image_free>;
+        return call::with(control, [&](boxlite_call *raw) {
+            return image(detail::make<owner>(function, get(), detail::c_str(reference), raw).get());
+        });
     }
 };
 

@@ -205,6 +205,12 @@ void everything(const std::string &home, const char *image)
     CHECK(code_of([&] { runtime.create(options, "first"); }) == boxlite::errc::already_exists);
     CHECK(code_of([&] { runtime.open("none"); }) == boxlite::errc::not_found);
 
+    const auto images = runtime.images();
+    CHECK(images.size() == 1 && runtime.find_image(images.front().digest).reference == images.front().reference);
+    CHECK(runtime.pull(image).layers.size() == images.front().layers.size());
+    CHECK(runtime.prune(false).items.empty());
+    CHECK(code_of([&] { runtime.remove_image(image); }) == boxlite::errc::invalid_state);
+
     auto moved = std::move(box);
     try {
         box.id();
@@ -213,6 +219,8 @@ void everything(const std::string &home, const char *image)
     }
     CHECK(boxlite::status_name(moved.info().status) == "running");
     runtime.remove(moved.id(), true);
+    const auto left = runtime.prune(true);
+    CHECK(left.items.size() == 1 && left.total_bytes == left.items.front().bytes);
     runtime.shutdown(0);
 }
 

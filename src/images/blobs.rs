@@ -30,6 +30,10 @@ impl Blobs {
         Self { dir, tmp }
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(super) fn path(&self, digest: &Digest) -> PathBuf {
         self.dir.join(digest.hex())
     }

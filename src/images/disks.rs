@@ -34,6 +34,13 @@ enum Material {
     Directory(PathBuf),
 }
 
+/// How names of directories' disks begin.
+pub(super) const DIRECTORY_DISK: &str = "dir-";
+
+pub(super) fn directory_disk_path(disks: &Path, stamp: &Digest) -> PathBuf {
+    disks.join(format!("{DIRECTORY_DISK}{}.erofs", stamp.hex()))
+}
+
 pub(super) fn disk_path(disks: &Path, manifest: &Digest) -> PathBuf {
     disks.join(format!("{}.erofs", manifest.hex()))
 }
@@ -50,7 +57,7 @@ impl ImageStore {
     pub async fn ensure_rootfs_dir(&self, dir: &Path, progress: &ProgressSink) -> BoxliteResult<ImageDisk> {
         for _ in 0..DIRECTORY_ATTEMPTS {
             let (root, stamp) = self.stamp(dir).await?;
-            let path = self.0.disks_dir().join(format!("dir-{}.erofs", stamp.hex()));
+            let path = directory_disk_path(&self.0.disks_dir(), &stamp);
             let name = root.display().to_string();
             let material = Material::Directory(root);
             let disk = self.disk_of(material, name, stamp, path.clone(), progress).await?;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::image::StoredImage;
 use super::progress::ProgressSink;
+use super::prune::{ImageUser, PrunedItem};
 use super::store::ImageStore;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::model::digest::Digest;
 use crate::model::types::ImageInfo;
 
-/// Names the boxes that use the image with this manifest digest.
-type Users = Arc<dyn Fn(&Digest) -> BoxliteResult<Vec<String>> + Send + Sync>;
+/// What the home's boxes need.
+type Users = Arc<dyn Fn() -> BoxliteResult<Vec<ImageUser>> + Send + Sync>;
 
 /// The images of a runtime.
 #[derive(Clone)]
@@ -64,11 +64,11 @@ impl fmt::Debug for ImageHandle {
 }
 
 impl ImageHandle {
-    /// A handle whose work runs on `workers`; `users` names the boxes that use an image.
+    /// A handle whose work runs on `workers`; `users` tells what boxes need.
     pub(crate) fn new(
         store: ImageStore,
         workers: tokio::runtime::Handle,
-        users: impl Fn(&Digest) -> BoxliteResult<Vec<String>> + Send + Sync + 'static,
+        users: impl Fn() -> BoxliteResult<Vec<ImageUser>> + Send + Sync + 'static,
     ) -> Self {
         Self { store, workers, users: Arc::new(users) }
     }
@@ -91,8 +91,12 @@ impl ImageHandle {
 
     /// All complete images, the newest first.
     pub async fn list(&self) -> BoxliteResult<Vec<ImageInfo>> {
-        let images = self.run(|store| async move { store.list().await }).await?;
-        Ok(images.into_iter().map(ImageInfo::from).collect())
+        Ok(self.list_stored().await?.into_iter().map(ImageInfo::from).collect())
+    }
+
+    /// As `list`, with all that is known of each.
+    pub async fn list_stored(&self) -> BoxliteResult<Vec<StoredImage>> {
+        self.run(|store| async move { store.list().await }).await
     }
 
     /// The image of a reference or digest, if it is stored.
@@ -106,7 +110,7 @@ impl ImageHandle {
         let (reference, users) = (reference.to_owned(), Arc::clone(&self.users));
         let remove = |store: ImageStore| async move {
             let used = match store.get(&reference).await? {
-                Some(image) if !force => users(&image.manifest_digest)?,
+                Some(image) if !force => names_of(users()?, &image),
                 _ => Vec::new(),
             };
             if used.is_empty() {
@@ -119,6 +123,14 @@ impl ImageHandle {
             ))
         };
         self.run(remove).await
+    }
+
+    /// Deletes what no box of this home needs: images, disks, and blobs and parts of blobs that belong to none; with
+    /// `dry_run` nothing. Tells what that is, in either case. A box needs its image from its creation on. Homes that share
+    /// this store are not asked: their boxes fetch their images again. Once begun it goes on when the caller leaves.
+    pub async fn prune(&self, dry_run: bool) -> BoxliteResult<Vec<PrunedItem>> {
+        let users = Arc::clone(&self.users);
+        self.run(move |store| async move { store.prune(move || users(), dry_run).await }).await
     }
 
     /// Runs work on the runtime's threads; dropping the returned future ends the work.
@@ -136,6 +148,12 @@ impl ImageHandle {
             Err(_) => Err(BoxliteError::Stopped(Detail::new("the runtime was shut down"))),
         }
     }
+}
+
+/// The boxes that were started from `image`.
+fn names_of(users: Vec<ImageUser>, image: &StoredImage) -> Vec<String> {
+    let uses = |user: &ImageUser| user.disk == Some(image.manifest_digest);
+    users.into_iter().filter(uses).map(|user| user.name).collect()
 }
 
 struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);

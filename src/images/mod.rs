@@ -13,6 +13,7 @@ mod image;
 mod layout;
 mod manifest;
 mod progress;
+mod prune;
 mod pull;
 mod reference;
 mod refs;
@@ -26,6 +27,8 @@ pub use handle::{ImageHandle, PulledImage};
 pub use image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
 pub use manifest::LayerFormat;
 pub use progress::{ImageProgress, ImageStage, LayerProgress, ProgressSink};
+pub(crate) use prune::ImageUser;
+pub use prune::{PrunedItem, PrunedKind};
 pub use reference::{ImageSource, NamedReference, RegistryReference, validate};
 pub use store::{ImageStore, absolute_reference};
 

@@ -101,7 +101,7 @@ impl Inner {
         }
     }
 
-    fn blobs_of(&self, record: &Record) -> Vec<Digest> {
+    pub(super) fn blobs_of(&self, record: &Record) -> Vec<Digest> {
         let manifest = self.manifest(&record.manifest);
         let inner = manifest.iter().flat_map(|manifest| {
             manifest.layers.iter().map(|layer| layer.blob.digest).chain([manifest.config.digest])
@@ -109,7 +109,7 @@ impl Inner {
         inner.chain([record.manifest]).collect()
     }
 
-    fn find(
+    pub(super) fn find(
         &self,
         reference: &str,
         registries: &[ImageRegistry],

@@ -23,9 +23,9 @@ pub use crate::model::{advanced_options, id, options, registry, types};
 
 use crate::db::{BoxRow, NewBox};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::images::Digest;
+use crate::images::{Digest, ImageUser};
 use crate::litebox::core::Core;
-use crate::litebox::spec::{BoxImage, BoxSpec, RawBoxExtras};
+use crate::litebox::spec::{BoxImage, BoxSpec, RawBoxExtras, Rootfs};
 use crate::litebox::{LiteBox, clones, info, stop};
 use crate::model::id::{BoxID, BoxIDMint};
 use crate::model::options::{BoxOptions, BoxliteOptions};
@@ -226,7 +226,7 @@ impl BoxliteRuntime {
     pub fn images(&self) -> BoxliteResult<ImageHandle> {
         self.core.check_open()?;
         let database = self.core.database.clone();
-        let users = move |digest: &Digest| users_of(&database.list()?, &digest.to_string());
+        let users = move || users_of(&database.list()?);
         Ok(ImageHandle::new(self.core.images.clone(), self.core.executor.handle().clone(), users))
     }
 
@@ -251,13 +251,17 @@ impl BoxliteRuntime {
     }
 }
 
-/// Names the boxes that have been started from the image with this manifest digest.
-fn users_of(rows: &[BoxRow], manifest_digest: &str) -> BoxliteResult<Vec<String>> {
-    let mut users = Vec::new();
+/// What boxes need of the image store.
+fn users_of(rows: &[BoxRow]) -> BoxliteResult<Vec<ImageUser>> {
+    let mut users = Vec::with_capacity(rows.len());
     for row in rows {
-        if BoxImage::of(row)?.is_some_and(|image| image.manifest_digest == manifest_digest) {
-            users.push(row.name.clone().unwrap_or_else(|| row.id.to_string()));
-        }
+        let disk = BoxImage::of(row)?.and_then(|image| Digest::parse(&image.manifest_digest).ok());
+        let reference = match BoxSpec::of(row)?.rootfs() {
+            Rootfs::Image(reference) => Some(reference),
+            Rootfs::Directory(_) => None,
+        };
+        let name = row.name.clone().unwrap_or_else(|| row.id.to_string());
+        users.push(ImageUser { name, reference, disk });
     }
     Ok(users)
 }

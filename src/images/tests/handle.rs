@@ -9,7 +9,7 @@ use boxlite_test_utils::oci::{Layout, Packing, tar_of};
 
 use super::{assert_tidy, files_below, sample_layout, store};
 use crate::errors::BoxliteError;
-use crate::images::{ImageHandle, ImageStage, ProgressSink};
+use crate::images::{ImageHandle, ImageStage, ImageUser, ProgressSink};
 
 /// An executor that knows nothing of tokio.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -35,9 +35,9 @@ fn it_works_without_a_runtime_of_the_caller() {
     let layout = sample_layout(dir.path());
     let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let workers = workers.expect("a runtime");
-    let users = Arc::new(std::sync::Mutex::new(vec!["box-1".to_owned()]));
+    let users = Arc::new(std::sync::Mutex::new(Vec::new()));
     let asked = Arc::clone(&users);
-    let handle = ImageHandle::new(store(dir.path()), workers.handle().clone(), move |_| {
+    let handle = ImageHandle::new(store(dir.path()), workers.handle().clone(), move || {
         Ok(asked.lock().expect("the users").clone())
     });
     let reference = format!("oci:{}:v1", layout.dir().display());
@@ -50,6 +50,11 @@ fn it_works_without_a_runtime_of_the_caller() {
     assert_eq!((&*listed[0].tag, &*listed[0].reference), ("v1", &*reference));
     assert_eq!(listed[0].id, pulled.stored().manifest_digest.to_string());
 
+    users.lock().expect("the users").push(ImageUser {
+        name: "box-1".into(),
+        reference: Some(reference.clone()),
+        disk: Some(pulled.stored().manifest_digest),
+    });
     let error = block_on(handle.remove(&reference, false)).expect_err("it is used");
     assert!(matches!(error, BoxliteError::InvalidState(_)), "{error}");
     assert!(error.to_string().contains("box-1") && error.hint().contains("force=true"), "{error}");
