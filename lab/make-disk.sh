@@ -28,6 +28,8 @@ libraries() { ldd "$@" 2>/dev/null | grep -o '/[^ ]*\.so[^ ]*' | sort -u; }
 # carry PATH: a file or directory of this tree, at the same place.
 carry() {
     mkdir -p -- "$tree$(dirname -- "$1")"
+    # Of the libraries that programs load, some lie in it: copied into a directory that is there, it would come to lie below.
+    rm -rf -- "$tree$1"
     cp -al -- "$1" "$tree$1" 2>/dev/null || cp -a -- "$1" "$tree$1"
 }
 
