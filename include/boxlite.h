@@ -956,6 +956,21 @@ boxlite_code boxlite_runtime_options_set_template_space(boxlite_runtime_options 
                                                         boxlite_error **error);
 
 /**
+ * Sets how many boxes the runtime keeps ready ahead of being asked for (default: what $BOXLITE_SPARES says, else 1), each
+ * a running machine of the image and the sizes that were started last. boxlite_create() gives a box that fits the id of a
+ * spare; its start then takes some 20 ms. The first spare is made when the runtime has had nothing to do for two seconds
+ * after its first box's start, later ones soon after each start. A spare costs the memory of an idle box and no CPU time,
+ * is seen by no other call, and goes with the runtime. Spares are made only where templates are. 0 = none.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `count` is negative.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_spares(boxlite_runtime_options *options,
+                                                int32_t count,
+                                                boxlite_error **error);
+
+/**
  * Makes the template that boxes with these options are cloned from, so that the first of them need not boot, either.
  * Only the sizes in `options` count; it may be NULL for all defaults, and is copied. Without this call a template is made
  * in the background after a box has booted. Does nothing where there is a template already, or where boxes have none:

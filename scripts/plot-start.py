@@ -14,6 +14,7 @@ path = pathlib.Path(sys.argv[1])
 data = json.loads(path.read_text())
 times = data["times_s"]
 PAIRS = [
+    ("create → first output → removed (spare)", "run_spare", "run_podman_beside_spare", "podman run --rm"),
     ("create → first output → removed (template clone)", "run_clone", "run_podman", "podman run --rm"),
     ("`true` on a running box", "exec", "exec_podman", "podman exec"),
     ("20 boxes one after another", "twenty", "twenty_podman", "podman, 20"),
@@ -54,8 +55,8 @@ lines += [
 path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 print("\n".join(lines))
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-for axis, (text, ours, theirs, name) in zip(axes, PAIRS[:2]):
+figure, axes = plt.subplots(1, 3, figsize=(13, 3.2))
+for axis, (text, ours, theirs, name) in zip(axes, PAIRS[:3]):
     both = [[value * 1e3 for value in times[key]] for key in (ours, theirs)]
     axis.boxplot(both, vert=False, tick_labels=None, widths=0.6)
     axis.set_yticklabels(["boxlite", name])

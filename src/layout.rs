@@ -46,7 +46,7 @@ impl Layout {
         make_dir(home).map_err(|error| fail(home, &error))?;
         let home = fs::canonicalize(home).map_err(|error| fail(home, &error))?;
         let layout = Self { home };
-        for name in ["db", "boxes", "images", "bases", "templates", "tmp", "locks"] {
+        for name in ["db", "boxes", "spares", "images", "bases", "templates", "tmp", "locks"] {
             let dir = layout.home.join(name);
             make_dir(&dir).map_err(|error| fail(&dir, &error))?;
         }
@@ -99,6 +99,16 @@ impl Layout {
     /// The locks that serialise boxes' transitions between processes.
     pub(crate) fn locks(&self) -> PathBuf {
         self.home.join("locks")
+    }
+
+    /// Boxes that were made ahead; as deep in the home as `boxes`.
+    pub(crate) fn spares(&self) -> PathBuf {
+        self.home.join("spares")
+    }
+
+    /// The paths of one box that was made ahead.
+    pub(crate) fn of_spare(&self, id: &BoxID) -> BoxLayout {
+        BoxLayout { dir: self.spares().join(id.as_str()) }
     }
 
     /// The paths of one box.

@@ -710,6 +710,8 @@ public:
     runtime_options &log_fd(std::int32_t level, int fd) { return set(boxlite_runtime_options_set_log_fd, level, fd); }
     // Bytes on disk for templates; 0 = every box boots.
     runtime_options &template_space(std::int64_t v) { return set(boxlite_runtime_options_set_template_space, v); }
+    // Boxes kept ready ahead of being asked for; 0 = none.
+    runtime_options &spares(std::int32_t v) { return set(boxlite_runtime_options_set_spares, v); }
     runtime_options &engine(std::int32_t v) { return set(boxlite_runtime_options_set_engine, v); }
     runtime_options &registry(const std::string &host, std::int32_t transport)
     {

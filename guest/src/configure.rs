@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use boxlite_proto::agent::{ConfigureRequest, ConfigureResponse, Stage};
+use boxlite_proto::agent::{ClaimRequest, ConfigureRequest, ConfigureResponse, Stage};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
@@ -66,6 +66,14 @@ pub(crate) fn run(request: &ConfigureRequest, boot: Boot) -> Result<(Home, Confi
         ..ConfigureResponse::default()
     };
     Ok((Home { init, cgroup }, response))
+}
+
+/// Gives a box that was set up ahead its name, the time, and entropy that nobody had a part of before.
+pub(crate) fn claim(request: &ClaimRequest) -> Result<(), AgentError> {
+    set_clock(request.wall_clock_ns)?;
+    seed(&request.entropy)?;
+    set_hostname(&request.hostname)?;
+    files::rename(&request.hostname)
 }
 
 /// What the kernel counts time by.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use boxlite_proto::agent::{
-    CloseStdinRequest, ConfigureRequest, ConfigureResponse, Empty, ExecRequest, ExecResponse,
+    ClaimRequest, CloseStdinRequest, ConfigureRequest, ConfigureResponse, Empty, ExecRequest, ExecResponse,
     ExecutionsResponse, InfoResponse, KillRequest, PowerOffRequest, ResizeTtyRequest, SignalRequest,
     StreamStateRequest, StreamStateResponse, WaitRequest, WaitResponse,
 };
@@ -55,6 +55,13 @@ impl agent_ttrpc::Agent for Calls {
         let response = self.0.configure(|boot| configure::run(&request, boot))?;
         self.1.set(request.test_hooks);
         Ok(response)
+    }
+
+    async fn claim(&self, _: &TtrpcContext, request: ClaimRequest) -> ttrpc::Result<Empty> {
+        self.0.home("Claim")?;
+        self.0.executions.forget_all()?;
+        configure::claim(&request)?;
+        Ok(Empty::new())
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecRequest) -> ttrpc::Result<ExecResponse> {

@@ -123,6 +123,20 @@ pub struct ShimSpec {
     pub pids_max: u32,
     /// Switches on fault tests in the guest.
     pub test_hooks: bool,
+    /// Nobody has asked for this box yet: until a [`Word::Claim`] it goes with its owner at once, and its directory too.
+    #[serde(default)]
+    pub spare: bool,
+}
+
+/// What the owner tells the shim after the spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "word", rename_all = "snake_case")]
+pub enum Word {
+    /// The spare is a box from now on. Answered by [`Report::Claimed`].
+    Claim {
+        /// Outlives its owner from now on.
+        detach: bool,
+    },
 }
 
 /// What the shim tells its owner.
@@ -155,6 +169,8 @@ pub enum Report {
     },
     /// The box could not be started; the shim ends.
     Failed(StartFailure),
+    /// The owner's claim was heard.
+    Claimed,
 }
 
 /// Why a box could not be started.

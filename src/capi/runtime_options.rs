@@ -39,6 +39,7 @@ pub struct boxlite_runtime_options {
     image_limits: ImageLimits,
     engine: Option<Engine>,
     pub(super) template_space: Option<u64>,
+    pub(super) spares: Option<u32>,
 }
 
 impl boxlite_runtime_options {
@@ -55,6 +56,9 @@ impl boxlite_runtime_options {
         }
         if let Some(bytes) = self.template_space {
             runtime = runtime.template_space(bytes);
+        }
+        if let Some(count) = self.spares {
+            runtime = runtime.spares(count);
         }
         if let Some((level, fd)) = &self.log {
             runtime = runtime.log_fd(*level, duplicate(fd.as_raw_fd())?);
@@ -119,6 +123,7 @@ pub unsafe extern "C" fn boxlite_runtime_options_new(
             image_limits: ImageLimits::default(),
             engine: None,
             template_space: None,
+            spares: None,
         });
         Ok(())
     })

@@ -5,43 +5,32 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boxlite_proto::shim::{Course, EngineKind, FailureKind, ShimSpec, StartFailure};
+use boxlite_proto::shim::{Course, FailureKind, ShimSpec, StartFailure};
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::db::{AtRest, BoxRow, BoxState, Database, Held, Rest, Run, Starting, now_ns};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
-use crate::layout::BoxLayout;
 use crate::litebox::clones::{self, Template};
 use crate::litebox::core::Core;
 use crate::litebox::directory::{self, NewDisk};
 use crate::litebox::end;
 use crate::litebox::live::{LiveBox, Recipe};
+use crate::litebox::plan::{Plan, boot_deadline};
 use crate::litebox::record::BoxRecord;
+use crate::litebox::spares::{self, Claimed};
 use crate::litebox::spec::{BoxImage, BoxSpec};
 use crate::litebox::start::Stages;
 use crate::log::LogLevel;
 use crate::model::id::BoxID;
+use crate::portal::Portal;
 use crate::vmm::engine::Choice;
 use crate::vmm::pieces::Piece;
 use crate::vmm::{Started, StartingShim};
 
-/// Until the agent must have answered, unless the environment gives this host more time (or less).
-const BOOT_DEADLINE: Duration = Duration::from_secs(30);
-/// The same for a machine that has booted already.
-const CLONE_DEADLINE: Duration = Duration::from_secs(10);
 /// What the shim needs beyond the boot's deadline: one more boot for the console, and its own end.
 const FAILURE_REPORT_TIME: Duration = Duration::from_secs(20);
-/// Between SIGTERM and SIGKILL when the shim stops a box by itself.
-const STOP_GRACE: Duration = Duration::from_secs(2);
-
-/// How long the boot may take here.
-fn boot_deadline() -> Duration {
-    let seconds = std::env::var("BOXLITE_BOOT_SECONDS").ok().and_then(|text| text.parse().ok());
-    seconds.filter(|seconds| (1..=3600).contains(seconds)).map_or(BOOT_DEADLINE, Duration::from_secs)
-}
-
 /// Where the outcome goes. Its receiver lives as long as somebody wants the box started.
 pub(super) type Claim = oneshot::Sender<BoxliteResult<Arc<LiveBox>>>;
 
@@ -69,10 +58,17 @@ pub(super) async fn make(
     let starting = core.query(move |database| resting.begin_start(database)).await?;
     let (starting, error) = match attempt.boot(&image, &mut stages).await {
         Err(error) => (starting, error),
-        Ok((started, engine, template)) => {
-            match attempt.settle_running(starting, started, engine, image, stages).await? {
+        Ok(up) => {
+            let (engine, template) = (up.engine.clone(), up.template);
+            let up = (up.started, up.engine, up.portal);
+            match attempt.settle_running(starting, up, image.clone(), stages).await? {
                 Ok(live) => {
-                    template.count(core);
+                    if let Some(template) = template {
+                        template.count(core);
+                    }
+                    if let Ok(recipe) = live.recipe() {
+                        spares::note_start(core, &recipe.spec, &image, &engine);
+                    }
                     return Ok(live);
                 }
                 Err(unsettled) => unsettled,
@@ -85,6 +81,15 @@ pub(super) async fn make(
     Err(error)
 }
 
+/// A box whose agent has answered.
+struct Up {
+    started: Started,
+    portal: Portal,
+    engine: Choice,
+    /// What it was started from, unless it was a spare.
+    template: Option<Template>,
+}
+
 /// A start under way of the box as `row` had it before.
 struct Attempt<'a> {
     core: &'a Arc<Core>,
@@ -95,12 +100,11 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn boot(
-        &mut self,
-        image: &BoxImage,
-        stages: &mut Stages,
-    ) -> BoxliteResult<(Started, Choice, Template)> {
+    async fn boot(&mut self, image: &BoxImage, stages: &mut Stages) -> BoxliteResult<Up> {
         let spec = BoxSpec::of(&self.row)?;
+        if let Some(up) = self.claim_spare(&spec, image, stages).await {
+            return Ok(up);
+        }
         let program = self.core.finder.find(Piece::Shim)?;
         let began = Instant::now();
         let engine = self.choose_engine(&spec, &program).await?;
@@ -110,14 +114,25 @@ impl Attempt<'_> {
         stages.add("box-disk", began.elapsed());
 
         let mut template = clones::template_for(self.core, &spec, &engine).await;
+        let paths = self.core.layout.of_box(&self.row.id);
+        let plan = Plan {
+            core: self.core,
+            id: &self.row.id.clone(),
+            hostname: self.hostname(),
+            paths: &paths,
+            spec: &spec,
+            image,
+            engine: &engine,
+            is_spare: false,
+        };
         let started = match template.course() {
             Some(course) => {
-                let shim_spec = self.shim_spec(&spec, image, &engine, course)?;
+                let shim_spec = plan.shim_spec(course)?;
                 match self.launch(&program, shim_spec).await? {
                     Ok(started) => Ok(started),
                     // With its machine booted the box runs, or tells what is really wrong.
                     Err(failure) if is_about_the_machine(&failure) => {
-                        let shim_spec = self.shim_spec(&spec, image, &engine, Course::Boot)?;
+                        let shim_spec = plan.shim_spec(Course::Boot)?;
                         let booted = self.launch(&program, shim_spec).await?;
                         if booted.is_ok() {
                             template.refuse(self.core, &failure.message).await;
@@ -127,18 +142,47 @@ impl Attempt<'_> {
                     Err(failure) => Err(failure),
                 }
             }
-            None => self.launch(&program, self.shim_spec(&spec, image, &engine, Course::Boot)?).await?,
+            None => self.launch(&program, plan.shim_spec(Course::Boot)?).await?,
         };
         let started = started.map_err(|failure| describe_failure(&self.row.id, failure))?;
-        let mut before = 0;
-        for (name, at_us) in &started.stages {
-            stages.add(name, Duration::from_micros(at_us.saturating_sub(before)));
-            before = *at_us;
-        }
+        add_stages(stages, "", &started.stages);
         for (name, micros) in &started.agent_stages {
             stages.add(&format!("agent/{name}"), Duration::from_micros(*micros));
         }
-        Ok((started, engine, template))
+        Ok(Up { started, portal: Portal::new(&paths.agent_socket()), engine, template: Some(template) })
+    }
+
+    /// The box's spare, if one was kept for it and can be used. What one that can't has left is cleared away.
+    async fn claim_spare(&mut self, spec: &BoxSpec, image: &BoxImage, stages: &mut Stages) -> Option<Up> {
+        if self.row.state != BoxState::Configured {
+            return None;
+        }
+        let recipe = Recipe { spec: spec.clone(), image: image.clone() };
+        match spares::claim(self.core, &self.row, &recipe, &self.hostname()).await? {
+            Ok(Claimed { started, portal, engine }) => {
+                self.made_disk = true;
+                add_stages(stages, "claim/", &started.stages);
+                Some(Up { started, portal, engine, template: None })
+            }
+            Err(error) => {
+                let fields = json!({ "reason": error.to_string() });
+                self.core.log.write(LogLevel::Warn, "spare can't be used", self.row.id.as_str(), fields);
+                let (id, paths) = (self.row.id.clone(), self.core.layout.of_box(&self.row.id));
+                let cleared = executor::blocking(move || {
+                    end::wait_for_tree(&id, &paths);
+                    end::clear_run_files(&paths);
+                    directory::forget_disk(&paths);
+                    Ok(())
+                });
+                // What can't be cleared is met by the start that follows, which names it.
+                let _ = cleared.await;
+                None
+            }
+        }
+    }
+
+    fn hostname(&self) -> String {
+        self.row.name.clone().unwrap_or_else(|| self.row.id.to_string())
     }
 
     /// Starts a shim and waits until the box runs, or can't.
@@ -189,8 +233,7 @@ impl Attempt<'_> {
     async fn settle_running(
         &self,
         starting: Held<Starting>,
-        started: Started,
-        engine: Choice,
+        (started, engine, portal): (Started, Choice, Portal),
         image: BoxImage,
         stages: Stages,
     ) -> BoxliteResult<Result<Arc<LiveBox>, (Held<Starting>, BoxliteError)>> {
@@ -225,7 +268,7 @@ impl Attempt<'_> {
             self.row.id.clone(),
             started.process,
             (!spec.options.detach).then_some(started.owner),
-            &self.core.layout.of_box(&self.row.id),
+            portal,
             stages.0,
             Recipe { spec, image },
         ));
@@ -260,50 +303,6 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn shim_spec(
-        &self,
-        spec: &BoxSpec,
-        image: &BoxImage,
-        engine: &Choice,
-        course: Course,
-    ) -> BoxliteResult<ShimSpec> {
-        let paths = self.core.layout.of_box(&self.row.id);
-        // A clone that doesn't answer soon doesn't answer at all.
-        let deadline = match course {
-            Course::Clone { .. } => boot_deadline().min(CLONE_DEADLINE),
-            Course::Boot | Course::Freeze => boot_deadline(),
-        };
-        let find = |piece| self.core.finder.find(piece);
-        let (kernel, guest_disk) = match engine.kind {
-            EngineKind::QemuTcg | EngineKind::QemuKvm => (find(Piece::Kernel)?, find(Piece::GuestDisk)?),
-            EngineKind::Krun => (find(Piece::LibKrunFw)?, find(Piece::GuestAgent)?),
-        };
-        Ok(ShimSpec {
-            protocol: boxlite_proto::PROTOCOL_VERSION,
-            build_id: boxlite_proto::BUILD_ID.to_owned(),
-            course,
-            box_id: self.row.id.to_string(),
-            box_dir: paths.dir().to_owned(),
-            engine: engine.kind,
-            engine_program: engine.program.clone(),
-            kernel,
-            guest_disk,
-            // Short and plain whatever the home is called: the engine's options can carry only UTF-8.
-            image_disk: BoxLayout::from_here(&image.disk),
-            box_disk: file_name(&paths.box_disk()),
-            disk_cache: spec.options.disk_cache,
-            cpus: spec.cpus(),
-            memory_mib: spec.memory().0,
-            hostname: self.row.name.clone().unwrap_or_else(|| self.row.id.to_string()),
-            detach: spec.options.detach,
-            tsc_khz: self.core.tsc.khz(),
-            boot_deadline_ms: deadline.as_millis() as u64,
-            stop_grace_ms: STOP_GRACE.as_millis() as u64,
-            pids_max: 0,
-            test_hooks: std::env::var_os("BOXLITE_TEST_HOOKS").is_some_and(|value| value == "1"),
-        })
-    }
-
     async fn roll_back(&self, starting: Held<Starting>) {
         let rest = Rest::of(&self.row);
         let (paths, made_disk) = (self.core.layout.of_box(&self.row.id), self.made_disk);
@@ -321,6 +320,15 @@ impl Attempt<'_> {
     }
 }
 
+/// Adds steps of which it is known when each was done.
+fn add_stages(stages: &mut Stages, prefix: &str, done: &[(String, u64)]) {
+    let mut before = 0;
+    for (name, at_us) in done {
+        stages.add(&format!("{prefix}{name}"), Duration::from_micros(at_us.saturating_sub(before)));
+        before = *at_us;
+    }
+}
+
 /// Whether another way to get at a running machine may do better.
 fn is_about_the_machine(failure: &StartFailure) -> bool {
     match failure.kind {
@@ -333,10 +341,6 @@ fn is_about_the_machine(failure: &StartFailure) -> bool {
             false
         }
     }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn describe_failure(id: &BoxID, failure: StartFailure) -> BoxliteError {

@@ -45,6 +45,7 @@ impl Clones {
             cloned: read(&self.cloned),
             templates_made: read(&self.made),
             templates_refused: read(&self.refused),
+            ..StartCounts::default()
         }
     }
 
@@ -277,5 +278,6 @@ fn shim_spec(shape: &Shape, draft: &Draft) -> ShimSpec {
         stop_grace_ms: 0,
         pids_max: 0,
         test_hooks: false,
+        spare: false,
     }
 }

@@ -14,9 +14,11 @@ use crate::layout::Layout;
 use crate::litebox::clones::Clones;
 use crate::litebox::live::LiveBox;
 use crate::litebox::recent::RecentIds;
+use crate::litebox::spares::Spares;
 use crate::lock::{LockGuard, Locks};
 use crate::log::Log;
 use crate::model::id::BoxID;
+use crate::model::types::StartCounts;
 use crate::util::process_start_time;
 use crate::vmm::TscRate;
 use crate::vmm::engine::Engines;
@@ -35,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) templates: Templates,
     /// What became of templates in this runtime.
     pub(crate) clones: Clones,
+    /// Boxes made ahead by this runtime.
+    pub(crate) spares: Spares,
     pub(crate) executor: Executor,
     pub(crate) log: Log,
     pub(crate) owner: OwnerIdentity,
@@ -57,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) finder: Finder,
     pub(crate) engines: Engines,
     pub(crate) templates: Templates,
+    pub(crate) spares: Spares,
     pub(crate) executor: Executor,
     pub(crate) log: Log,
 }
@@ -83,7 +88,8 @@ impl std::fmt::Debug for Core {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { layout, database, locks, images, finder, engines, templates, executor, log } = parts;
+        let Parts { layout, database, locks, images, finder, engines, templates, spares, executor, log } =
+            parts;
         Self {
             tsc: TscRate::at(&layout),
             layout,
@@ -94,6 +100,7 @@ impl Core {
             engines,
             templates,
             clones: Clones::default(),
+            spares,
             executor,
             log,
             owner: OwnerIdentity::of_this_process(),
@@ -188,6 +195,11 @@ impl Core {
     pub(crate) async fn row(&self, id: &BoxID) -> BoxliteResult<Option<BoxRow>> {
         let id = id.clone();
         self.query(move |database| database.get(&id)).await
+    }
+
+    /// What has been started so far, and how.
+    pub(crate) fn start_counts(&self) -> StartCounts {
+        self.spares.add_to(self.clones.counts())
     }
 
     /// The box with its lock held, when nobody else has it for too long; `None` when there is no such box.

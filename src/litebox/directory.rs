@@ -53,6 +53,13 @@ pub(super) fn prepare(
     prepared.map(|()| made)
 }
 
+/// Makes the directory of a box that nobody has asked for yet. Blocking.
+pub(super) fn prepare_spare(paths: &BoxLayout, new: &NewDisk<'_>) -> BoxliteResult<()> {
+    make_dir(paths.dir())?;
+    make_disk(&paths.box_disk(), new)?;
+    make_dir(&paths.logs())
+}
+
 /// Undoes the making of a disk that nothing was written to.
 pub(super) fn forget_disk(paths: &BoxLayout) {
     for path in [paths.box_disk(), paths.record()] {

@@ -64,8 +64,17 @@ pub(super) async fn begin_with(
     progress: &ProgressSink,
 ) -> BoxliteResult<(Execution, Opened)> {
     command.check()?;
-    let core = &sandbox.core;
     let live = reach(sandbox, progress).await?;
+    begin_in(&sandbox.core, live, command, wanted).await
+}
+
+/// As [`begin_with`], in a box that is known to run.
+pub(super) async fn begin_in(
+    core: &Arc<Core>,
+    live: Arc<LiveBox>,
+    command: BoxCommand,
+    wanted: Wanted,
+) -> BoxliteResult<(Execution, Opened)> {
     let Recipe { spec, image } = live.recipe()?;
     let request = request(&mint_text(ID_LENGTH), &command, spec, image, wanted);
     check_length(&command, &request)?;

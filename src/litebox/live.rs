@@ -48,19 +48,11 @@ impl LiveBox {
         id: BoxID,
         process: ShimProcess,
         owner: Option<Owner>,
-        layout: &BoxLayout,
+        portal: Portal,
         stages: Vec<StartStage>,
         recipe: Recipe,
     ) -> Self {
-        Self {
-            id,
-            process,
-            owner,
-            portal: Portal::new(&layout.agent_socket()),
-            stages,
-            recipe: Ok(recipe),
-            is_ending: AtomicBool::new(false),
-        }
+        Self { id, process, owner, portal, stages, recipe: Ok(recipe), is_ending: AtomicBool::new(false) }
     }
 
     /// A box that another runtime started and that still runs, whatever its row says of the process; `None` when its shim

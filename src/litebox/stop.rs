@@ -14,7 +14,7 @@ use crate::executor;
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::BoxSpec;
-use crate::litebox::{end, start};
+use crate::litebox::{end, spares, start};
 use crate::log::LogLevel;
 use crate::model::id::BoxID;
 use crate::portal;
@@ -142,8 +142,9 @@ where
 
 /// From the record of the removal to its end: VM, directory, row.
 async fn finish_removal(core: &Arc<Core>, removing: Held<Removing>, patience: Patience) -> BoxliteResult<()> {
-    end_tree(core, removing.row(), patience).await?;
     let id = removing.id().clone();
+    spares::give_up(core, &id).await;
+    end_tree(core, removing.row(), patience).await?;
     let paths = core.layout.of_box(&id);
     core.query(move |database| {
         match fs::remove_dir_all(paths.dir()) {

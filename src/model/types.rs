@@ -131,6 +131,14 @@ pub struct StartCounts {
     pub booted: u64,
     /// Boxes whose machine was cloned from a template.
     pub cloned: u64,
+    /// Boxes that were claimed from the spares: machines that had been made ahead.
+    pub claimed: u64,
+    /// Spares that were made.
+    pub spares_made: u64,
+    /// Spares that could not be used; their boxes were cloned or booted.
+    pub spares_refused: u64,
+    /// Spares that are ready now.
+    pub spares_ready: u64,
     /// Templates that were made.
     pub templates_made: u64,
     /// Templates that could not be used and were deleted; their boxes booted.

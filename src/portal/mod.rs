@@ -38,6 +38,11 @@ impl Portal {
         Self { socket: Arc::new(socket.to_owned()), client: Arc::new(Mutex::new(None)) }
     }
 
+    /// The same agent's, whose socket has moved. The connection for calls stays.
+    pub(crate) fn moved(&self, socket: &Path) -> Self {
+        Self { socket: Arc::new(socket.to_owned()), client: self.client.clone() }
+    }
+
     /// One call named `name`. A connection that breaks is forgotten: the next call makes a new one.
     pub(crate) async fn call<T, F>(
         &self,

@@ -7,6 +7,7 @@ use futures::future::join_all;
 
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
+use crate::litebox::spares;
 use crate::litebox::stop::{self, Patience};
 
 /// What the background end of a dropped runtime may take.
@@ -40,6 +41,7 @@ impl Drop for Lifetime {
             // Their shims stop by themselves from here on, even if this process ends now.
             live.let_go();
         }
+        self.core.spares.let_go();
         let core = self.core.clone();
         self.core.executor.finish(async move {
             stop_own_boxes(&core, DROP_LIMIT).await;
@@ -65,6 +67,7 @@ pub(super) async fn stop_own_boxes(core: &Arc<Core>, limit: Duration) {
     // A start that was too far gone to be called off.
     let late = async {
         core.no_starts().await;
+        spares::end_all(core).await;
         let is_new = |live: &Arc<LiveBox>| !running.iter().any(|other| other.id() == live.id());
         stop_all(core, own_boxes(core).into_iter().filter(is_new).collect(), patience).await;
     };

@@ -26,7 +26,7 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::{Digest, ImageUser};
 use crate::litebox::core::Core;
 use crate::litebox::spec::{BoxImage, BoxSpec, RawBoxExtras, Rootfs};
-use crate::litebox::{LiteBox, clones, info, stop};
+use crate::litebox::{LiteBox, clones, info, spares, stop};
 use crate::model::id::{BoxID, BoxIDMint};
 use crate::model::options::{BoxOptions, BoxliteOptions};
 use crate::model::types::{BoxInfo, StartCounts};
@@ -209,7 +209,7 @@ impl BoxliteRuntime {
 
     /// How boxes were started by this runtime.
     pub fn start_counts(&self) -> StartCounts {
-        self.core.clones.counts()
+        self.core.start_counts()
     }
 
     /// What this machine and this installation offer, item by item. Never fails: what is wrong is an item.
@@ -285,6 +285,7 @@ impl Drop for Unclaimed {
             let core = self.core.clone();
             self.core.executor.handle().spawn(async move {
                 // What can't be forgotten now is a box like any other.
+                spares::give_up(&core, &row.id).await;
                 let _ = core.query(move |database| database.forget_unused(&row.id)).await;
             });
         }
@@ -295,9 +296,13 @@ async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> Boxli
     let options = spec.to_json()?;
     let owner = core.owner;
     // An id is taken twice once in 62^12 times; the database refuses it then.
-    let id: BoxID = BoxIDMint::mint();
-    let new = NewBox { id, name, options, owner_pid: owner.pid, owner_start: owner.start_time };
-    let row = core.query(move |database| database.insert(&new)).await?;
+    let id: BoxID = spares::reserve(core, spec).unwrap_or_else(BoxIDMint::mint);
+    let new = NewBox { id: id.clone(), name, options, owner_pid: owner.pid, owner_start: owner.start_time };
+    let inserted = core.query(move |database| database.insert(&new)).await;
+    if inserted.is_err() {
+        spares::give_up(core, &id).await;
+    }
+    let row = inserted?;
     core.log.write(LogLevel::Info, "box created", row.id.as_str(), json!({ "image": spec.image_name() }));
     Ok(Unclaimed { core: core.clone(), row: Some(row) })
 }

@@ -125,7 +125,7 @@ unsafe extern "C" {
 }
 
 /// An environment variable, unless this program runs with raised privileges.
-pub(super) fn secure_env(name: &CStr) -> Option<OsString> {
+pub(crate) fn secure_env(name: &CStr) -> Option<OsString> {
     // SAFETY: `name` is NUL-terminated. The result, if any, is copied at once; the environment is the host's to guard,
     // as for any other reader of it.
     unsafe {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use boxlite_proto::shim::{Report, ShimSpec, StartFailure, files};
+use boxlite_proto::shim::{Report, ShimSpec, StartFailure, Word, files};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -33,6 +33,19 @@ impl Owner {
     pub(crate) fn let_go(&self) {
         // SAFETY: shutdown takes an open descriptor and an integer. A peer that is gone already is what is wanted.
         unsafe { libc::shutdown(self.socket.get_ref().as_raw_fd(), libc::SHUT_RDWR) };
+    }
+
+    /// Makes the spare a box; on success its shim knows, whatever becomes of this process.
+    pub(crate) async fn claim(&self, detach: bool) -> BoxliteResult<()> {
+        let word = serde_json::to_vec(&Word::Claim { detach })
+            .map_err(|error| BoxliteError::Internal(error.to_string().into()))?;
+        descriptor::send_packet(self.socket.get_ref().as_fd(), &word, &[])
+            .map_err(|error| shim_vanished(&error.to_string()))?;
+        loop {
+            if self.report().await? == Report::Claimed {
+                return Ok(());
+            }
+        }
     }
 
     async fn report(&self) -> BoxliteResult<Report> {
@@ -167,6 +180,8 @@ impl StartingShim {
                     self.process = ShimProcess::find(pid, None).ok().flatten();
                 }
                 Report::Stage { name, at_us } => stages.push((name, at_us)),
+                // Nothing has been claimed yet.
+                Report::Claimed => {}
                 Report::Failed(failure) => {
                     if let Some(process) = &self.process {
                         process.ended().await;

@@ -99,16 +99,17 @@ fn test_image(name: &str, script: &str) -> String {
     format!("oci:{}", dir.display())
 }
 
-/// Processes that work in a box of `home`, with their working directories: a shim's is its box's.
+/// Processes that work in a box or a spare of `home`, with their working directories: a shim's is its box's.
 pub fn processes_below(home: &Path) -> Vec<(u32, PathBuf)> {
-    let boxes = fs::canonicalize(home).unwrap_or_else(|_| home.to_owned()).join("boxes");
+    let home = fs::canonicalize(home).unwrap_or_else(|_| home.to_owned());
+    let places = [home.join("boxes"), home.join("spares")];
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|entry| {
             let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
             let cwd = fs::read_link(entry.path().join("cwd")).ok()?;
-            cwd.starts_with(&boxes).then_some((pid, cwd))
+            places.iter().any(|place| cwd.starts_with(place)).then_some((pid, cwd))
         })
         .collect()
 }

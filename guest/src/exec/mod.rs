@@ -142,6 +142,16 @@ impl Table {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Forgets all of them, none of which may run any more.
+    pub(crate) fn forget_all(&self) -> Result<(), AgentError> {
+        let mut list = lock(&self.list);
+        if let Some(running) = list.all.values().find(|execution| !execution.is_over()) {
+            return Err(AgentError::Invalid { what: format!("execution '{}' still runs", running.id) });
+        }
+        *list = List::default();
+        Ok(())
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Execution>> {
         lock(&self.list).all.values().cloned().collect()

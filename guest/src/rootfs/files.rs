@@ -48,6 +48,12 @@ pub(crate) fn write(identity: &Identity) -> Result<Vec<BoxFile>, AgentError> {
     Ok(files)
 }
 
+/// Puts another host name into the files, which the box has bound by now: they are written anew where they are.
+pub(crate) fn rename(hostname: &str) -> Result<(), AgentError> {
+    let identity = Identity { hostname: hostname.to_owned(), ..Identity::default() };
+    write(&identity).map(drop)
+}
+
 type Text = (&'static str, &'static str, Condition, String);
 
 fn texts(identity: &Identity) -> Vec<Text> {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use boxlite_proto::event::{ByeReason, Event};
-use boxlite_proto::shim::{ExitRecord, ShimSpec};
+use boxlite_proto::shim::{ExitRecord, Report, ShimSpec, Word};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::agent::Events;
@@ -54,11 +54,40 @@ impl Phase {
     }
 }
 
+/// What the box is to anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Made ahead: nobody has asked for it yet.
+    Spare,
+    /// Goes with its owner.
+    Owned,
+    /// Needs no owner.
+    Detached,
+}
+
+impl Standing {
+    pub(crate) fn of(spec: &ShimSpec) -> Self {
+        match (spec.spare, spec.detach) {
+            (true, _) => Self::Spare,
+            (false, false) => Self::Owned,
+            (false, true) => Self::Detached,
+        }
+    }
+
+    /// The owner has asked for the box.
+    fn claim(&mut self, detach: bool) {
+        if *self == Self::Spare {
+            *self = if detach { Self::Detached } else { Self::Owned };
+        }
+    }
+}
+
 /// Serves the box until it has ended.
 pub(crate) async fn live(
     started: Started,
     spec: &ShimSpec,
-    owner: &Owner,
+    standing: &mut Standing,
+    owner: &mut Owner,
     signals: &mut Signals,
 ) -> ExitRecord {
     let Started { mut machine, up, listener } = started;
@@ -67,7 +96,7 @@ pub(crate) async fn live(
     let acceptor = tokio::spawn(sock::serve(listener, machine.opener.clone(), gate.clone()));
     let mut life =
         Life { phase: Phase::Running, bye: None, asked: None, forced: false, events: Some(events), gate };
-    let mut watch_owner = !spec.detach;
+    let mut watch_owner = *standing != Standing::Detached;
     let mut channel_over = false;
     let mut power_off = tokio::task::JoinSet::new();
 
@@ -81,13 +110,27 @@ pub(crate) async fn live(
                 log!("the channel has ended: {failure:?}");
                 life.expect_end(AFTER_BYE);
             }
-            gone = owner.gone(), if watch_owner => {
-                watch_owner = false;
-                if let Err(error) = gone {
-                    log!("the owner can't be watched: {error}");
+            word = owner.word(), if watch_owner => match word {
+                Ok(Some(Word::Claim { detach })) => {
+                    log!("claimed{}", if detach { ", detached" } else { "" });
+                    standing.claim(detach);
+                    if *standing == Standing::Detached {
+                        owner.let_go();
+                        watch_owner = false;
+                    }
+                    owner.report(&Report::Claimed);
                 }
-                life.ask(StopReason::OwnerGone);
-            }
+                gone => {
+                    watch_owner = false;
+                    if let Err(error) = gone {
+                        log!("the owner can't be watched: {error}");
+                    }
+                    life.ask(StopReason::OwnerGone);
+                    if *standing == Standing::Spare {
+                        machine.process.kill();
+                    }
+                }
+            },
             name = signals.next() => {
                 log!("got {name}");
                 life.ask(StopReason::Signal(name));

@@ -29,6 +29,7 @@ use boxlite_proto::shim::{Course, ExitRecord, Report, ShimSpec};
 
 use failure::StartError;
 use launch::Side;
+use life::Standing;
 use log::log;
 use machine::stage;
 use owner::Owner;
@@ -117,18 +118,36 @@ fn be_the_box(spec: &ShimSpec, mut owner: Owner, began: Instant) -> ExitCode {
         if spec.detach {
             owner.let_go();
         }
-        Ok(life::live(started, spec, &owner, &mut signals).await)
+        let mut standing = Standing::of(spec);
+        let record = life::live(started, spec, &mut standing, &mut owner, &mut signals).await;
+        Ok((record, standing))
     });
     // Whatever still runs on the runtime holds descriptors of the machine; after this nothing does.
     drop(runtime);
     children::end_all();
     sock::unlink();
     match outcome {
-        Ok(record) => {
+        Ok((record, standing)) => {
             end(&record);
+            if standing == Standing::Spare {
+                clear_away(spec);
+            }
             ExitCode::SUCCESS
         }
-        Err((error, stage, console)) => start_failed(&owner, error, stage, console),
+        Err((error, stage, console)) => {
+            let code = start_failed(&owner, error, stage, console);
+            if spec.spare {
+                clear_away(spec);
+            }
+            code
+        }
+    }
+}
+
+/// Nobody ever had this box: nothing of it is worth keeping.
+fn clear_away(spec: &ShimSpec) {
+    if let Err(error) = std::fs::remove_dir_all(&spec.box_dir) {
+        log!("cannot delete {}: {error}", spec.box_dir.display());
     }
 }
 

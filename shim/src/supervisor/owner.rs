@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use boxlite_proto::shim::Report;
+use boxlite_proto::shim::{Report, Word};
 use nix::sys::socket::{MsgFlags, recv, send};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -56,13 +56,23 @@ impl Owner {
         self.program = None;
     }
 
-    /// Returns when the owner is gone or has given the box up.
+    /// Returns when the owner is gone or has given the box up; what it says meanwhile is passed over.
     pub(crate) async fn gone(&self) -> io::Result<()> {
+        loop {
+            match self.word().await? {
+                None => return Ok(()),
+                Some(word) => log!("passed over {word:?}"),
+            }
+        }
+    }
+
+    /// The owner's next word; `None` when it is gone or has given the box up. Dropping the future loses nothing.
+    pub(crate) async fn word(&self) -> io::Result<Option<Word>> {
         let socket = sys::watch(&self.socket, Interest::READABLE)?;
         tokio::select! {
-            ended = died(self.pidfd.as_ref()) => ended,
-            ended = ended(&socket) => ended,
-            () = replaced(self.program.as_ref()) => Ok(()),
+            ended = died(self.pidfd.as_ref()) => ended.map(|()| None),
+            word = next_word(&socket) => word,
+            () = replaced(self.program.as_ref()) => Ok(None),
         }
     }
 }
@@ -88,8 +98,8 @@ async fn replaced(program: Option<&Program>) {
     }
 }
 
-/// Reads and passes over what the owner sends until it sends no more.
-async fn ended(socket: &AsyncFd<OwnedFd>) -> io::Result<()> {
+/// The next message that makes sense; `None` when there will be no more.
+async fn next_word(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<Word>> {
     let mut message = vec![0; MESSAGE_ROOM];
     loop {
         let mut ready = socket.readable().await?;
@@ -99,14 +109,17 @@ async fn ended(socket: &AsyncFd<OwnedFd>) -> io::Result<()> {
         match got {
             Ok(Ok(0)) => {
                 log!("the owner has given the box up");
-                return Ok(());
+                return Ok(None);
             }
-            Ok(Ok(length)) => log!("passed over a message of {length} bytes from the owner"),
+            Ok(Ok(length)) => match serde_json::from_slice(&message[..length]) {
+                Ok(word) => return Ok(Some(word)),
+                Err(error) => log!("passed over a message of {length} bytes from the owner: {error}"),
+            },
             Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             // A reset is an end too.
             Ok(Err(error)) => {
                 log!("the owner's socket failed: {error}");
-                return Ok(());
+                return Ok(None);
             }
             Err(_would_block) => {}
         }

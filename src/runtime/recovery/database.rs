@@ -57,7 +57,12 @@ fn refuse_lost(layout: &Layout) -> BoxliteResult<()> {
 
 /// The ids that have a directory in the home.
 pub(in crate::runtime) fn box_directories(layout: &Layout) -> Vec<BoxID> {
-    let Ok(entries) = fs::read_dir(layout.boxes()) else { return Vec::new() };
+    ids_in(&layout.boxes())
+}
+
+/// The ids that name directories in `place`.
+pub(super) fn ids_in(place: &Path) -> Vec<BoxID> {
+    let Ok(entries) = fs::read_dir(place) else { return Vec::new() };
     entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))

@@ -3,6 +3,7 @@
 pub(super) mod database;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::litebox::spec::BoxSpec;
 use crate::litebox::stop::Patience;
 use crate::litebox::{end, start, stop};
 use crate::log::LogLevel;
-use crate::model::id::mint_text;
+use crate::model::id::{BoxID, mint_text};
 use crate::util::{PidRecord, is_process_alive, process_start_time};
 use crate::vmm;
 
@@ -46,6 +47,7 @@ pub(super) async fn recover(core: &Arc<Core>) -> BoxliteResult<()> {
         ext4::sweep_drafts(&core.layout.bases());
         vmm::sweep_drafts(&core.layout);
         core.templates.sweep();
+        sweep_spares(&core)?;
         sweep_directories(&core)
     })
     .await
@@ -165,6 +167,33 @@ fn is_left_behind(core: &Core, row: &BoxRow) -> bool {
     row.state.is_active() && !vmm::is_shim(&row.id, row.pid, row.pid_start, &core.layout.of_box(&row.id))
 }
 
+/// Deletes spares whose runtime is gone: as long as a shim has one, or somebody makes it, it is in good hands.
+fn sweep_spares(core: &Core) -> BoxliteResult<()> {
+    for id in database::ids_in(&core.layout.spares()) {
+        let paths = core.layout.of_spare(&id);
+        let Some(_lock) = core.locks.try_acquire(id.as_str(), "sweep")? else { continue };
+        if vmm::locate(&id, None, None, &paths).is_none() {
+            delete_directory(core, &id, paths.dir());
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the directory of a box that nobody has.
+fn delete_directory(core: &Core, id: &BoxID, directory: &Path) {
+    vmm::reap_tree(id, directory, Duration::from_secs(2));
+    let quarantine = core.layout.tmp().join(format!("{QUARANTINED}{id}-{}", mint_text(6)));
+    // Another runtime may be sweeping the same directory: exactly one rename succeeds. `tmp` may lie on another file
+    // system; then there is no quarantine.
+    let doomed = match fs::rename(directory, &quarantine) {
+        Ok(()) => quarantine,
+        Err(error) if error.raw_os_error() == Some(libc::EXDEV) => directory.to_owned(),
+        Err(_) => return,
+    };
+    // What can't be deleted now is deleted at the next opening.
+    let _ = fs::remove_dir_all(doomed);
+}
+
 /// Moves directories that no row knows out of the way and deletes them. A box has its row before its directory is made
 /// and until that is deleted, so none of them is a living box's.
 fn sweep_directories(core: &Core) -> BoxliteResult<()> {
@@ -172,18 +201,7 @@ fn sweep_directories(core: &Core) -> BoxliteResult<()> {
         if core.database.get(&id)?.is_some() {
             continue;
         }
-        let directory = core.layout.of_box(&id).dir().to_owned();
-        vmm::reap_tree(&id, &directory, Duration::from_secs(2));
-        let quarantine = core.layout.tmp().join(format!("{QUARANTINED}{id}-{}", mint_text(6)));
-        // Another runtime may be sweeping the same directory: exactly one rename succeeds. `tmp` may lie on another
-        // file system; then there is no quarantine.
-        let doomed = match fs::rename(&directory, &quarantine) {
-            Ok(()) => quarantine,
-            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => directory,
-            Err(_) => continue,
-        };
-        // What can't be deleted now is deleted at the next opening.
-        let _ = fs::remove_dir_all(doomed);
+        delete_directory(core, &id, core.layout.of_box(&id).dir());
     }
     let Ok(entries) = fs::read_dir(core.layout.tmp()) else { return Ok(()) };
     for entry in entries.flatten() {

@@ -24,6 +24,7 @@ fn spec() -> ShimSpec {
         stop_grace_ms: 1,
         pids_max: 0,
         test_hooks: false,
+        spare: false,
     }
 }
 
