@@ -58,17 +58,15 @@ pub(super) async fn make(
     let starting = core.query(move |database| resting.begin_start(database)).await?;
     let (starting, error) = match attempt.boot(&image, &mut stages).await {
         Err(error) => (starting, error),
-        Ok(up) => {
-            let (engine, template) = (up.engine.clone(), up.template);
-            let up = (up.started, up.engine, up.portal);
-            match attempt.settle_running(starting, up, image.clone(), stages).await? {
+        Ok(mut up) => {
+            let (engine, template) = (up.engine.clone(), up.template.take());
+            match attempt.settle_running(starting, up, image, stages).await? {
                 Ok(live) => {
                     if let Some(template) = template {
                         template.count(core);
                     }
-                    if let Ok(recipe) = live.recipe() {
-                        spares::note_start(core, &recipe.spec, &image, &engine);
-                    }
+                    let Recipe { spec, image } = live.recipe()?;
+                    spares::note_start(core, spec, image, &engine);
                     return Ok(live);
                 }
                 Err(unsettled) => unsettled,
@@ -233,7 +231,7 @@ impl Attempt<'_> {
     async fn settle_running(
         &self,
         starting: Held<Starting>,
-        (started, engine, portal): (Started, Choice, Portal),
+        Up { started, portal, engine, .. }: Up,
         image: BoxImage,
         stages: Stages,
     ) -> BoxliteResult<Result<Arc<LiveBox>, (Held<Starting>, BoxliteError)>> {

@@ -28,6 +28,11 @@ pub(super) fn boot_deadline() -> Duration {
     seconds.filter(|seconds| (1..=3600).contains(seconds)).map_or(BOOT_DEADLINE, Duration::from_secs)
 }
 
+/// Whether faults may be injected, and what rests is hurried.
+pub(super) fn test_hooks() -> bool {
+    std::env::var_os("BOXLITE_TEST_HOOKS").is_some_and(|value| value == "1")
+}
+
 /// One box, and what is known of it before its start.
 pub(super) struct Plan<'a> {
     pub(super) core: &'a Core,
@@ -75,7 +80,7 @@ impl Plan<'_> {
             boot_deadline_ms: deadline.as_millis() as u64,
             stop_grace_ms: STOP_GRACE.as_millis() as u64,
             pids_max: 0,
-            test_hooks: std::env::var_os("BOXLITE_TEST_HOOKS").is_some_and(|value| value == "1"),
+            test_hooks: test_hooks(),
             spare: self.is_spare,
         })
     }

@@ -10,7 +10,7 @@ const AT_REST: [&str; 6] = ["box.json", "box.qcow2", "logs", "exit", "exit.previ
 const RUNNING: [&str; 2] = ["shim.pid", "agent.sock"];
 const DATABASE: [&str; 3] = ["boxlite.db", "tsc-khz", "kvm-report"];
 /// Directories that are empty when nobody works.
-const EMPTY: [&str; 5] = ["locks", "tmp", "images/locks", "images/tmp", "templates/locks"];
+const EMPTY: [&str; 6] = ["locks", "tmp", "spares", "images/locks", "images/tmp", "templates/locks"];
 /// Files of a template, and what lies beside templates.
 const TEMPLATE: [&str; 4] = ["ram", "state", "template.json", "checked"];
 const BESIDE_TEMPLATES: [&str; 2] = ["locks", "digests"];

@@ -42,12 +42,13 @@ pub(crate) fn naming(ids: &BTreeSet<String>) -> Vec<Process> {
     found
 }
 
-/// Every living process that works in the making of a template of this home.
-pub(crate) fn making_templates(home: &Path) -> Vec<PathBuf> {
+/// Where living processes work that make a template of this home, or are a spare of it.
+pub(crate) fn ahead_of_time(home: &Path) -> Vec<PathBuf> {
     let Ok(home) = fs::canonicalize(home) else { return Vec::new() };
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let places = entries.filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok());
-    places.filter(|place| place.starts_with(home.join("templates"))).collect()
+    let ahead = [home.join("templates"), home.join("spares")];
+    places.filter(|place| ahead.iter().any(|root| place.starts_with(root))).collect()
 }
 
 /// Kills the process, if it still is what it was.

@@ -252,8 +252,8 @@ impl Stage<'_> {
                 self.violated(format!("a process of a box that does not run: {process:?}"));
             }
         }
-        for place in processes::making_templates(&self.scene.home) {
-            self.violated(format!("a process that makes a template for nobody in {}", place.display()));
+        for place in processes::ahead_of_time(&self.scene.home) {
+            self.violated(format!("a process that makes or is something for nobody in {}", place.display()));
         }
         let left = home::leftovers(&self.scene.home, &boxes, &running);
         if !left.is_empty() {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use boxlite::litebox::OutputMode;
-use boxlite::runtime::options::BoxliteOptions;
 use boxlite::{BoxCommand, BoxOptions, BoxliteError, BoxliteResult, BoxliteRuntime, LiteBox, RootfsSpec};
 
 use crate::files::FileLimit;
@@ -27,7 +26,7 @@ struct Worker {
 
 /// A runtime on the home.
 pub(crate) fn open(home: &std::path::Path) -> BoxliteResult<BoxliteRuntime> {
-    BoxliteRuntime::new(BoxliteOptions { home_dir: home.to_owned(), image_registries: Vec::new() })
+    BoxliteRuntime::builder().home_dir(home).spares(1).build()
 }
 
 /// Options of every box here.

@@ -23,6 +23,7 @@ use crate::layout::BoxLayout;
 use crate::litebox::core::Core;
 use crate::litebox::end;
 use crate::litebox::live::LiveBox;
+use crate::litebox::plan::test_hooks;
 use crate::litebox::spec::{BoxImage, BoxSpec};
 use crate::log::LogLevel;
 use crate::model::id::BoxID;
@@ -127,7 +128,7 @@ pub(super) fn note_start(core: &Arc<Core>, spec: &BoxSpec, image: &BoxImage, eng
     if !core.spares.want(kind, image.clone()) {
         return;
     }
-    let rest = if core.spares.has_made() { REST } else { FIRST_REST };
+    let rest = if core.spares.has_made() || test_hooks() { REST } else { FIRST_REST };
     let core = core.clone();
     core.executor.handle().clone().spawn(async move {
         tokio::select! {
