@@ -11,5 +11,5 @@ if [ "${#missing[@]}" -gt 0 ]; then
     command -v apt-get >/dev/null || die "install ${missing[*]}, then start again"
     DEBIAN_FRONTEND=noninteractive as_root apt-get -q install -y --no-install-recommends "${missing[@]}" >&2
 fi
-cargo bench --locked --bench start
+cargo bench --locked --workspace --bench start
 /usr/bin/env python3 scripts/plot-start.py bench-results/start.json

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use boxlite::litebox::copy::CopyOptions;
 use boxlite::litebox::{ExecStderr, ExecStdin, ExecStdout, ExecutionId};
 use boxlite::runtime::ImageHandle;
 use boxlite::runtime::id::BoxIDMint;
@@ -45,6 +46,9 @@ fn litebox(sandbox: &LiteBox, command: BoxCommand) {
     let _: fn(&LiteBox) -> &BoxID = LiteBox::id;
     let _: fn(&LiteBox) -> Option<&str> = LiteBox::name;
     let _: fn(&LiteBox) -> BoxInfo = LiteBox::info;
+    gives::<()>(sandbox.copy_into("from", "/to", CopyOptions::new().no_overwrite().follow_symlinks(true)));
+    gives::<()>(sandbox.copy_out("/from", "to", CopyOptions::default().non_recursive().include_parent(false)));
+    gives::<Execution>(sandbox.attach("id"));
     gives::<()>(sandbox.start());
     gives::<()>(sandbox.stop());
     gives::<Execution>(sandbox.exec(command));
