@@ -5,6 +5,9 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 exec </dev/null
 
+# As .cargo/config.toml has it for cargo's tests: those of spares ask for them.
+export BOXLITE_SPARES=0
+
 failed=()
 summary=()
 

@@ -50,6 +50,10 @@ type RuntimeOptions struct {
 	// TemplateSpace is how many bytes on disk the home's templates may take; nil is 1 GiB, a pointer to 0 none: every
 	// box boots.
 	TemplateSpace *int64
+
+	// Spares is how many boxes are kept ready ahead of being asked for, of the kind that was started last; nil is one, a
+	// pointer to 0 none.
+	Spares *int32
 }
 
 // A Registry is how images are fetched from one host.
@@ -156,6 +160,11 @@ func (b *builder) runtimeOptions(from RuntimeOptions) *C.boxlite_runtime_options
 	if from.TemplateSpace != nil {
 		b.do(func(err **C.boxlite_error) C.boxlite_code {
 			return C.boxlite_runtime_options_set_template_space(to, C.int64_t(*from.TemplateSpace), err)
+		})
+	}
+	if from.Spares != nil {
+		b.do(func(err **C.boxlite_error) C.boxlite_code {
+			return C.boxlite_runtime_options_set_spares(to, C.int32_t(*from.Spares), err)
 		})
 	}
 	return to

@@ -31,7 +31,7 @@ pub(super) fn is_shim(pid: u32, id: &BoxID, dir: &Path) -> bool {
 fn belongs_to(pid: u32, id: &BoxID, dir: &Path) -> bool {
     let Ok(cmdline) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
     if cmdline.is_empty() {
-        return is_leaving(pid, id) && !works_elsewhere(pid, id, dir);
+        return is_leaving(pid, id, dir) && !works_elsewhere(pid, id, dir);
     }
     let mut words = cmdline.split(|byte| *byte == 0);
     let program = words.next().unwrap_or_default();
@@ -64,13 +64,15 @@ fn is_ours(program: &[u8]) -> bool {
 }
 
 /// A process that ends has lost its memory, and with it its argv, some time before its open files (the disks) and its
-/// working directory, which is the box's.
-fn is_leaving(pid: u32, id: &BoxID) -> bool {
+/// working directory, which is the box's; that of a template's maker has a longer name than the id.
+fn is_leaving(pid: u32, id: &BoxID, dir: &Path) -> bool {
     let Ok(directory) = fs::read_link(format!("/proc/{pid}/cwd")) else { return false };
     let name = directory.file_name().unwrap_or_default().as_encoded_bytes();
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
     let is_named_ours = |name: Vec<u8>| is_ours(&name) || name.starts_with(LIBKRUN_NAME);
-    name == id.as_str().as_bytes() && fs::read(format!("/proc/{pid}/comm")).is_ok_and(is_named_ours)
+    let is_there =
+        name == id.as_str().as_bytes() || dir.file_name().is_some_and(|dir| name == dir.as_encoded_bytes());
+    is_there && fs::read(format!("/proc/{pid}/comm")).is_ok_and(is_named_ours)
 }
 
 /// Kills what is left of a box whose shim has ended, and returns when nothing is. The engine dies with its shim

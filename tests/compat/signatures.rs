@@ -47,7 +47,11 @@ fn litebox(sandbox: &LiteBox, command: BoxCommand) {
     let _: fn(&LiteBox) -> Option<&str> = LiteBox::name;
     let _: fn(&LiteBox) -> BoxInfo = LiteBox::info;
     gives::<()>(sandbox.copy_into("from", "/to", CopyOptions::new().no_overwrite().follow_symlinks(true)));
-    gives::<()>(sandbox.copy_out("/from", "to", CopyOptions::default().non_recursive().include_parent(false)));
+    gives::<()>(sandbox.copy_out(
+        "/from",
+        "to",
+        CopyOptions::default().non_recursive().include_parent(false),
+    ));
     gives::<Execution>(sandbox.attach("id"));
     gives::<()>(sandbox.start());
     gives::<()>(sandbox.stop());

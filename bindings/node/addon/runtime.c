@@ -101,6 +101,9 @@ boxlite_runtime_options *runtime_options_from(napi_env napi, napi_value value)
     if (read_number(&reader, "engine")) {
         reader_check(&reader, boxlite_runtime_options_set_engine(options, (int32_t)reader.number, &reader.error));
     }
+    if (read_number(&reader, "spares")) {
+        reader_check(&reader, boxlite_runtime_options_set_spares(options, (int32_t)reader.number, &reader.error));
+    }
     if (read_number(&reader, "templateSpace")) {
         reader_check(&reader, boxlite_runtime_options_set_template_space(options, (int64_t)reader.number, &reader.error));
     }

@@ -88,6 +88,8 @@ export interface RuntimeOptions {
     registries?: Registry[];
     /** How many bytes on disk the home's templates may take together, default 1 GiB; 0: every box boots. */
     templateSpace?: number;
+    /** Boxes kept ready ahead of being asked for, of the kind that was started last. Default 1; 0 = none. */
+    spares?: number;
     /** A descriptor for the log, one JSON object a line. */
     logFd?: number;
     logLevel?: 'error' | 'warn' | 'info' | 'debug';

@@ -9,7 +9,7 @@ const COMMAND = ['env', 'cwd', 'user', 'timeout', 'limits', 'mergeStderr', 'stdo
 const BOX = ['image', 'rootfs', 'cpus', 'memoryMib', 'diskSizeGb', 'diskCache', 'env', 'cwd', 'user', 'autoRemove', 'detach',
     'engine', 'labels', ...CALL];
 const KEYS = {
-    open: ['home', 'runtimeDir', 'engine', 'registries', 'templateSpace', 'logFd', 'logLevel', 'maxLayerBytes',
+    open: ['home', 'runtimeDir', 'engine', 'registries', 'spares', 'templateSpace', 'logFd', 'logLevel', 'maxLayerBytes',
         'maxImageEntries'],
     registry: ['host', 'transport', 'search', 'skipVerify', 'username', 'password', 'token'],
     create: ['name', ...BOX],
