@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
 use crate::litebox::core::{Core, CountedStart};
+use crate::litebox::plan::boot_deadline;
 use crate::litebox::spec::BoxSpec;
 use crate::log::LogLevel;
 use crate::model::types::StartCounts;
@@ -23,8 +24,11 @@ use crate::vmm::template::{Draft, Shape, TemplateKey};
 
 /// From a box's boot to the making of its template: a program that is about to end is not kept from it.
 const REST: Duration = Duration::from_secs(2);
-/// Until the template's agent must be ready; its machine runs at low priority.
-const FREEZE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Until a template's agent must be ready: its machine runs at low priority, so twice what any other has.
+fn freeze_deadline() -> Duration {
+    boot_deadline() * 2
+}
 
 /// What became of templates in one runtime.
 #[derive(Debug, Default)]
@@ -239,7 +243,7 @@ async fn freeze(core: &Arc<Core>, shape: &Shape, draft: &Draft) -> BoxliteResult
     })
     .await?;
     let answer = tokio::select! {
-        answer = tokio::time::timeout(FREEZE_DEADLINE * 2, shim.ready()) => answer,
+        answer = tokio::time::timeout(freeze_deadline() * 2, shim.ready()) => answer,
         error = core.shutting_down() => return Err(error),
     };
     let failed = |why: String| BoxliteError::Engine(Detail::new(format!("no template could be made: {why}")));
@@ -251,7 +255,9 @@ async fn freeze(core: &Arc<Core>, shape: &Shape, draft: &Draft) -> BoxliteResult
         }
         Ok(Ok(Err(failure))) => Err(failed(failure.message).with_hint(failure.hint)),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(failed(format!("its shim did not report within {} s", FREEZE_DEADLINE.as_secs() * 2))),
+        Err(_) => {
+            Err(failed(format!("its shim did not report within {} s", freeze_deadline().as_secs() * 2)))
+        }
     }
 }
 
@@ -274,7 +280,7 @@ fn shim_spec(shape: &Shape, draft: &Draft) -> ShimSpec {
         hostname: String::new(),
         detach: false,
         tsc_khz: shape.tsc_khz,
-        boot_deadline_ms: FREEZE_DEADLINE.as_millis() as u64,
+        boot_deadline_ms: freeze_deadline().as_millis() as u64,
         stop_grace_ms: 0,
         pids_max: 0,
         test_hooks: false,
