@@ -106,7 +106,8 @@ async fn ten_boxes_run_at_once() {
         let stdout = String::from_utf8(stdout).expect("UTF-8");
         assert!(stdout.starts_with(&format!("box-{number}\n{number}\nMemTotal:")), "{stdout}");
         let memory = stdout.split_whitespace().rev().nth(1).and_then(|kib| kib.parse::<u32>().ok());
-        assert!(memory.is_some_and(|kib| (400 * 1024..=512 * 1024).contains(&kib)), "{stdout}");
+        // libkrun puts its kernel into some MiB of the guest's beyond those asked for.
+        assert!(memory.is_some_and(|kib| (400 * 1024..=520 * 1024).contains(&kib)), "{stdout}");
     }
     runtime.shutdown(Some(0)).await.expect("the end");
     assert!(shims.iter().all(|pid| !boxlite::util::is_process_alive(*pid)), "shims are left");
