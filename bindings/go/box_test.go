@@ -260,10 +260,10 @@ func TestPrepare(t *testing.T) {
 
 func TestSystemCheckAndRepair(t *testing.T) {
 	ctx := within(t)
-	space := int64(256 << 20)
+	space, spares := int64(256<<20), int32(1)
 	home := t.TempDir()
 	runtime, _ := newRuntime(t, boxlite.RuntimeOptions{
-		HomeDir: home, TemplateSpace: &space, Engine: boxlite.EngineQEMU,
+		HomeDir: home, TemplateSpace: &space, Spares: &spares, Engine: boxlite.EngineQEMU,
 		MaxLayerBytes: 1 << 40, MaxImageEntries: 1 << 20,
 		Registries: []boxlite.Registry{
 			{Host: "127.0.0.1:1", PlainHTTP: true, Search: true, Username: "u", Password: "p"},

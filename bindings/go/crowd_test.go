@@ -327,7 +327,9 @@ func makeGarbage(ctx context.Context) error {
 }
 
 func withBox(ctx context.Context, do func(*boxlite.Runtime, *boxlite.Box) error) error {
-	runtime, err := boxlite.Open(boxlite.RuntimeOptions{})
+	// Without templates or spares, whose making takes threads and descriptors of its own.
+	none := int64(0)
+	runtime, err := boxlite.Open(boxlite.RuntimeOptions{TemplateSpace: &none})
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ func run(m *testing.M) int {
 	shareTemplates(home)
 	// Tests may share their machine with whatever else is compiled there.
 	os.Setenv("BOXLITE_BOOT_SECONDS", "300")
+	os.Setenv("BOXLITE_SPARES", "0")
 	// For the examples, which open the home that everybody has.
 	os.Setenv("BOXLITE_HOME", home)
 	shared.home = home
