@@ -30,8 +30,11 @@ pub(crate) fn naming(ids: &BTreeSet<String>) -> Vec<Process> {
         let Ok(arguments) = fs::read(entry.path().join("cmdline")) else { continue };
         let line = String::from_utf8_lossy(&arguments).replace('\0', " ");
         let Some(id) = ids.iter().find(|id| line.contains(id.as_str())) else { continue };
-        let program = line.split(' ').next().unwrap_or_default();
+        let mut words = line.split(' ');
+        let program = words.next().unwrap_or_default();
         let part = match program.rsplit('/').next().unwrap_or_default() {
+            // libkrun's machine runs in a process of the shim's program.
+            "boxlite-shim" if words.next() == Some("vm") => Part::Engine,
             "boxlite-shim" => Part::Shim,
             name if name.starts_with("qemu-system") => Part::Engine,
             _ => Part::Stranger,
