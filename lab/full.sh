@@ -20,5 +20,6 @@ set_of life engines=info_names boxes detached recovery owners
 set_of streams limits_of_exec hostile_guest
 # As few as there are cores in the lab.
 KILLS=20 set_of kills chaos
-set_of c c.exec c.streams c.lifecycle c.lists c.engines c.calls c.cutoff
+# c.lists asks for two CPUs and c.engines for QEMU: the lab has neither.
+set_of c c.exec c.streams c.lifecycle c.calls c.cutoff
 [ "${#failed[@]}" -eq 0 ] || die "failed: ${failed[*]}"
