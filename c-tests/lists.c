@@ -117,6 +117,40 @@ static void names_are_unique(boxlite_runtime *runtime)
     boxlite_box_free(box);
 }
 
+static void found_or_made(boxlite_runtime *runtime)
+{
+    boxlite_box *first, *again;
+    char prefix[2] = "";
+    int32_t created = -1;
+    OK(boxlite_get_or_create(runtime, NULL, "shared", NULL, &created, &first, &error));
+    CHECK_INT(created, 1);
+    OK(boxlite_get_or_create(runtime, NULL, "shared", NULL, &created, &again, &error));
+    CHECK_INT(created, 0);
+    CHECK_STR(boxlite_box_id(again), boxlite_box_id(first));
+    boxlite_box_free(again);
+
+    /* A name that begins an id, and one that is an id, are names all the same. */
+    prefix[0] = boxlite_box_id(first)[0];
+    const char *names[] = {prefix, boxlite_box_id(first)};
+    for (int i = 0; i < 2; i++) {
+        OK(boxlite_get_or_create(runtime, NULL, names[i], NULL, &created, &again, &error));
+        CHECK_INT(created, 1);
+        CHECK_STR(boxlite_box_name(again), names[i]);
+        OK(boxlite_remove(runtime, boxlite_box_id(again), 0, NULL, &error));
+        boxlite_box_free(again);
+    }
+    OK(boxlite_get_or_create(runtime, NULL, NULL, NULL, NULL, &again, &error));
+    CHECK(boxlite_box_name(again) == NULL);
+    OK(boxlite_remove(runtime, boxlite_box_id(again), 0, NULL, &error));
+    boxlite_box_free(again);
+    created = -1;
+    EXPECT(BOXLITE_INVALID_ARGUMENT, boxlite_get_or_create(runtime, NULL, "a b", NULL, &created, &again, &error));
+    CHECK(again == NULL);
+    CHECK_INT(created, 0);
+    OK(boxlite_remove(runtime, "shared", 0, NULL, &error));
+    boxlite_box_free(first);
+}
+
 static void the_machine(boxlite_runtime *runtime)
 {
     boxlite_system_check *found;
@@ -146,6 +180,7 @@ int main(void)
     selection(runtime);
     description(runtime);
     names_are_unique(runtime);
+    found_or_made(runtime);
     check_selected(runtime, NULL, NULL, "c b ");
     the_machine(runtime);
 

@@ -49,8 +49,10 @@
  * @defgroup system_check System check
  * @defgroup box_options Options of a box
  * @defgroup box Boxes
+ * @defgroup box_end The end of a box, and its logs
  * @defgroup info What a box is
  * @defgroup list Lists of boxes
+ * @defgroup metrics Figures of a runtime and of a box
  * @defgroup command Commands
  * @defgroup exec Running a command to its end
  * @defgroup execution Commands that run
@@ -172,6 +174,61 @@
 #define BOXLITE_DISK_CACHE_UNSAFE 1
 
 /**
+ * Not known to this version: read boxlite_box_end_message().
+ */
+#define BOXLITE_END_UNKNOWN 0
+
+/**
+ * It was stopped: by a call, or a signal to its shim.
+ */
+#define BOXLITE_END_STOPPED 1
+
+/**
+ * The process that started it went away.
+ */
+#define BOXLITE_END_OWNER_GONE 2
+
+/**
+ * Its main command ended.
+ */
+#define BOXLITE_END_MAIN_EXITED 3
+
+/**
+ * Its virtual machine ended by a fault.
+ */
+#define BOXLITE_END_CRASHED 4
+
+/**
+ * It was killed: it did not stop in time, or its shim was killed.
+ */
+#define BOXLITE_END_KILLED 5
+
+/**
+ * It was removed, and how it ended before is not known.
+ */
+#define BOXLITE_END_REMOVED 6
+
+/**
+ * It had run for as long as boxlite_box_options_set_max_lifetime_ms() says.
+ */
+#define BOXLITE_END_LIFETIME 7
+
+/**
+ * It had been idle for as long as boxlite_box_options_set_idle_timeout_ms() says.
+ */
+#define BOXLITE_END_IDLE 8
+
+/**
+ * What the guest's kernel and the agent in it wrote to the console, over all starts.
+ */
+#define BOXLITE_BOX_LOG_CONSOLE 0
+
+/**
+ * What the box's shim noted of its starts and ends.
+ */
+#define BOXLITE_BOX_LOG_SHIM 1
+
+/**
  * Not known: its record cannot be read.
  */
 #define BOXLITE_STATUS_UNKNOWN 0
@@ -269,6 +326,11 @@
 typedef struct boxlite_box boxlite_box;
 
 /**
+ * How a box ended. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_box_end boxlite_box_end;
+
+/**
  * Options of a box. A builder: used by one thread at a time, copied by boxlite_create(), and usable for any number of
  * boxes, also in a forked child.
  */
@@ -353,6 +415,11 @@ typedef struct boxlite_info_list boxlite_info_list;
  * number of times, also in a forked child.
  */
 typedef struct boxlite_list_options boxlite_list_options;
+
+/**
+ * Figures at one moment. Read-only, so any number of threads may read it.
+ */
+typedef struct boxlite_metrics boxlite_metrics;
 
 /**
  * How far a call is. Lent to a progress callback until it returns; never freed.
@@ -898,6 +965,21 @@ boxlite_code boxlite_runtime_options_set_registry_bearer_auth(boxlite_runtime_op
  * @ingroup runtime_options
  */
 void boxlite_runtime_options_free(boxlite_runtime_options *options);
+
+/**
+ * Sets the file in which `docker login` keeps credentials; "" = none is looked at. Default: $DOCKER_CONFIG/config.json,
+ * else ~/.docker/config.json. It is read at each pull from a registry without credentials of its own in these options,
+ * and need not exist. Credential helpers that it names (docker-credential-...) are run, found by this process's PATH, for
+ * at most 30 s. Identity tokens are not used. What gives no credentials is no error: the registry is asked without, and
+ * the hint of its refusal tells. Any bytes; copied.
+ *
+ * Does not block and does not look at the file. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is NULL.
+ *
+ * @ingroup runtime_options
+ */
+boxlite_code boxlite_runtime_options_set_docker_config(boxlite_runtime_options *options,
+                                                       const char *path,
+                                                       boxlite_error **error);
 
 /**
  * Opens a runtime. `options` may be NULL for all defaults; they are copied.
@@ -1562,6 +1644,45 @@ boxlite_code boxlite_box_options_set_label(boxlite_box_options *options,
 void boxlite_box_options_free(boxlite_box_options *options);
 
 /**
+ * Sets how long the box may run: so many milliseconds after a start it is stopped, as by boxlite_box_stop(), whatever it
+ * does. Each start counts anew. 0 = as long as it likes, the default. Kept by the box's own process, so it holds for a
+ * detached box, too; boxlite_box_end_reason() is BOXLITE_END_LIFETIME then.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `ms` is negative.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_max_lifetime_ms(boxlite_box_options *options,
+                                                     int64_t ms,
+                                                     boxlite_error **error);
+
+/**
+ * Sets how long the box may be idle: once no command has run in it and no stream of one was open for so many
+ * milliseconds, it is stopped, as by boxlite_box_stop(). Processes that a command left in the background do not keep it.
+ * 0 = as long as it likes, the default. It may take an eighth longer. Kept by the box's own process, so it holds for a
+ * detached box, too; boxlite_box_end_reason() is BOXLITE_END_IDLE then.
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `ms` is negative.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_idle_timeout_ms(boxlite_box_options *options,
+                                                     int64_t ms,
+                                                     boxlite_error **error);
+
+/**
+ * Sets how many processes and threads there may be in the box, over all commands; 0 = the default. More are refused to
+ * the program that would start them. For one command alone there is boxlite_command_set_limits().
+ *
+ * Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `pids` is negative.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_pids_max(boxlite_box_options *options,
+                                              int32_t pids,
+                                              boxlite_error **error);
+
+/**
  * Creates a box. Nothing is pulled and nothing runs yet: the virtual machine starts at the first use. `options` may be
  * NULL for all defaults; they are copied. `name` may be NULL, else it is unique in the home and matches
  * [a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}.
@@ -1580,6 +1701,27 @@ boxlite_code boxlite_create(boxlite_runtime *runtime,
                             boxlite_call *call,
                             boxlite_box **box,
                             boxlite_error **error);
+
+/**
+ * Finds the box with this name, or creates it where there is none; of any number of callers at a time, in any processes,
+ * exactly one creates it. A box that is found is as it was made, whatever `options` say. Without a name, which is NULL, a
+ * box is created. `options` and `name` are as for boxlite_create().
+ *
+ * *created, if `created` is not NULL, is set to 1 when this call created the box, else to 0. On success *box is a new
+ * handle, which the caller frees with boxlite_box_free(); on failure NULL. Blocks while it reads and writes the home;
+ * when `call`, which may be NULL, cuts it off, nothing is left behind. Any thread. Errors: those of boxlite_create() but
+ * for BOXLITE_ALREADY_EXISTS, which can only come when the box of that name goes at that very moment; wrong options are
+ * found only when a box is to be created.
+ *
+ * @ingroup box
+ */
+boxlite_code boxlite_get_or_create(boxlite_runtime *runtime,
+                                   const boxlite_box_options *options,
+                                   const char *name,
+                                   boxlite_call *call,
+                                   int32_t *created,
+                                   boxlite_box **box,
+                                   boxlite_error **error);
 
 /**
  * Finds a box of the runtime's home by its id, a unique beginning of its id, or its name. After a stop this gives the
@@ -1685,6 +1827,76 @@ boxlite_code boxlite_box_stop(boxlite_box *box,
  * @ingroup box
  */
 void boxlite_box_free(boxlite_box *box);
+
+/**
+ * Waits until the box does not run, whoever started it and whoever ends it, and tells how its last run ended; at once
+ * when it does not run now. May be called any number of times, from any thread, also after a stop through this handle,
+ * and after the box was removed if this handle had begun to wait before.
+ *
+ * On success *end is new, which the caller frees with boxlite_box_end_free(); on failure NULL. Blocks; when `call`, which
+ * may be NULL, cuts it off, the box goes on. Errors: BOXLITE_INVALID_STATE when the box never ran; BOXLITE_NOT_FOUND when
+ * it is gone; BOXLITE_STOPPED when the runtime ended first; BOXLITE_INVALID_ARGUMENT when `box` or `end` is NULL;
+ * BOXLITE_DATABASE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
+ *
+ * @ingroup box_end
+ */
+boxlite_code boxlite_box_wait(boxlite_box *box,
+                              boxlite_call *call,
+                              boxlite_box_end **end,
+                              boxlite_error **error);
+
+/**
+ * A descriptor that can be read from (poll() and its like say so) for ever once boxlite_box_wait() would return at once,
+ * also with an error; there is nothing to be read. *fd is a new descriptor each time, close-on-exec, which the caller
+ * closes, and outlives the handle; -1 on failure. For the next run of a box that was started again, ask for a new one.
+ *
+ * Does not block. Any thread. Errors: BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_INVALID_ARGUMENT when `box` or `fd` is NULL;
+ * BOXLITE_FORKED.
+ *
+ * @ingroup box_end
+ */
+boxlite_code boxlite_box_exit_fd(boxlite_box *box,
+                                 int32_t *fd,
+                                 boxlite_error **error);
+
+/**
+ * Opens a log of the box for reading, at its beginning: `which` is one of BOXLITE_BOX_LOG_... A box has logs from its
+ * first start to its removal, also when that start failed. They are files: read() gives what is there and then end of
+ * file, and what is written later can be read from the same descriptor. They hold what the guest wrote, so any bytes.
+ *
+ * *fd is a new descriptor, close-on-exec, which the caller closes, and outlives the handle; -1 on failure. Opens a file,
+ * and else does not block. Any thread. Errors: BOXLITE_NOT_FOUND when the box was never started or is gone;
+ * BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_INVALID_ARGUMENT when `box` or `fd` is NULL or there is no such
+ * log; BOXLITE_FORKED.
+ *
+ * @ingroup box_end
+ */
+boxlite_code boxlite_box_log_fd(boxlite_box *box,
+                                int32_t which,
+                                int32_t *fd,
+                                boxlite_error **error);
+
+/**
+ * Why the box ended, one of BOXLITE_END_...; BOXLITE_END_UNKNOWN when `end` is NULL. Later versions may have more.
+ *
+ * @ingroup box_end
+ */
+int32_t boxlite_box_end_reason(const boxlite_box_end *end);
+
+/**
+ * The end in a sentence for a person, in case of a crash with the end of the guest's console. Valid until the end is
+ * freed; NULL when `end` is NULL.
+ *
+ * @ingroup box_end
+ */
+const char *boxlite_box_end_message(const boxlite_box_end *end);
+
+/**
+ * Frees an end. Does nothing when `end` is NULL. Does not block.
+ *
+ * @ingroup box_end
+ */
+void boxlite_box_end_free(boxlite_box_end *end);
 
 /**
  * The box's id: 12 letters and digits.
@@ -1930,6 +2142,82 @@ const boxlite_info *boxlite_info_list_at(const boxlite_info_list *list,
  * @ingroup list
  */
 void boxlite_info_list_free(boxlite_info_list *list);
+
+/**
+ * What the runtime has done since it was opened: "boxes_created_total", "boxes_failed_total" (starts that failed),
+ * "boxes_stopped_total", "boxes_running" (those it started or has taken up), "commands_total", "command_errors_total"
+ * (commands that could not be started), "starts_booted_total", "starts_cloned_total", "templates_made_total",
+ * "templates_refused_total". Names that end in _total never decrease. Later versions may have more.
+ *
+ * On success *metrics is new, which the caller frees with boxlite_metrics_free(); on failure NULL. Asks no box; `call`
+ * may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` or `metrics` is NULL; BOXLITE_TIMEOUT;
+ * BOXLITE_CANCELLED; BOXLITE_FORKED.
+ *
+ * @ingroup metrics
+ */
+boxlite_code boxlite_runtime_metrics(boxlite_runtime *runtime,
+                                     boxlite_call *call,
+                                     boxlite_metrics **metrics,
+                                     boxlite_error **error);
+
+/**
+ * What a running box takes, and what was done in it through this runtime since it was started or taken up:
+ * "commands_total", "command_errors_total"; of the host: "cpu_ms_total", "memory_bytes", "disk_bytes"; in the box:
+ * "guest_processes", "guest_memory_used_bytes", "guest_memory_total_bytes"; of its start, if this runtime made it:
+ * "start_ms", image and all, and "boot_ms". Later versions may have more. Does not start the box.
+ *
+ * On success *metrics is new, which the caller frees with boxlite_metrics_free(); on failure NULL. Blocks while it asks
+ * the box; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_STATE when the box does not run;
+ * BOXLITE_INVALID_ARGUMENT when `box` or `metrics` is NULL; BOXLITE_NOT_FOUND when the box was removed; BOXLITE_STOPPED
+ * when this handle has seen a stop: get the box again; BOXLITE_BUSY; BOXLITE_PORTAL; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT;
+ * BOXLITE_DATABASE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
+ *
+ * @ingroup metrics
+ */
+boxlite_code boxlite_box_metrics(boxlite_box *box,
+                                 boxlite_call *call,
+                                 boxlite_metrics **metrics,
+                                 boxlite_error **error);
+
+/**
+ * The figure called `name`; -1 when there is none, which includes one that is not known of this box, or when an argument
+ * is NULL. `name` is compared byte by byte.
+ *
+ * Any thread; does not block.
+ *
+ * @ingroup metrics
+ */
+int64_t boxlite_metrics_value(const boxlite_metrics *metrics,
+                              const char *name);
+
+/**
+ * How many figures there are; 0 when `metrics` is NULL.
+ *
+ * @ingroup metrics
+ */
+size_t boxlite_metrics_len(const boxlite_metrics *metrics);
+
+/**
+ * The name of figure `index`. Valid until the metrics are freed; NULL when `index` is out of range or `metrics` is NULL.
+ *
+ * @ingroup metrics
+ */
+const char *boxlite_metrics_name(const boxlite_metrics *metrics,
+                                 size_t index);
+
+/**
+ * Figure `index`; -1 when `index` is out of range or `metrics` is NULL.
+ *
+ * @ingroup metrics
+ */
+int64_t boxlite_metrics_at(const boxlite_metrics *metrics, size_t index);
+
+/**
+ * Frees metrics. Does nothing when `metrics` is NULL. Does not block.
+ *
+ * @ingroup metrics
+ */
+void boxlite_metrics_free(boxlite_metrics *metrics);
 
 /**
  * Makes a command that runs `program`, without arguments: a path in the box, or a bare name that is looked up through

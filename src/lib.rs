@@ -26,6 +26,10 @@ mod layout;
 pub mod litebox;
 mod lock;
 mod log;
+/// Figures: what a runtime and its boxes have done and what they take.
+pub mod metrics {
+    pub use crate::litebox::metrics::{BoxMetrics, RuntimeMetrics};
+}
 mod model;
 mod portal;
 mod replace;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use boxlite::litebox::{BoxLog, EndReason};
 use boxlite::runtime::options::BoxliteOptions;
 use boxlite::{
     BoxCommand, BoxOptions, BoxStatus, BoxliteError, BoxliteRuntime, ExecResult, LiteBox, RootfsSpec,
@@ -67,6 +68,33 @@ async fn a_box_runs_a_command_and_keeps_its_data_over_a_restart() {
     runtime.remove("first", true).await.unwrap();
     assert!(!pid_file.parent().unwrap().exists());
     assert!(!runtime.exists("first").await.unwrap());
+    runtime.shutdown(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_box_is_counted_and_ends_and_its_end_is_told() {
+    let home = PerTestBoxHome::new();
+    let runtime = open(&home);
+    let options = BoxOptions { idle_timeout: Some(Duration::from_secs(6)), ..options() };
+    let (sandbox, created) = runtime.get_or_create(options, Some("idle".into())).await.unwrap();
+    assert!(created);
+    assert!(matches!(sandbox.wait().await.unwrap_err(), BoxliteError::InvalidState(_)));
+    assert!(matches!(sandbox.metrics().await.unwrap_err(), BoxliteError::InvalidState(_)));
+    // Busy for longer than it may be idle.
+    let execution = sandbox.exec(shell("sleep 600")).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(9), sandbox.wait()).await.is_err());
+    let metrics = sandbox.metrics().await.unwrap();
+    assert_eq!((metrics.commands_executed_total(), metrics.exec_errors_total()), (1, 0));
+    assert!(metrics.memory_bytes().is_some_and(|bytes| bytes > 0) && !metrics.cpu_time().is_zero());
+    execution.kill().await.unwrap();
+
+    let end = tokio::time::timeout(Duration::from_secs(60), sandbox.wait()).await.unwrap().unwrap();
+    assert_eq!(end.reason, EndReason::Idle, "{}", end.message);
+    assert_eq!(sandbox.wait().await.unwrap(), end);
+    assert!(sandbox.open_log(BoxLog::Shim).unwrap().metadata().unwrap().len() > 0);
+    let totals = runtime.metrics().await.unwrap();
+    assert_eq!((totals.boxes_created_total(), totals.total_commands_executed()), (1, 1));
+    runtime.remove("idle", false).await.unwrap();
     runtime.shutdown(None).await.unwrap();
 }
 

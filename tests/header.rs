@@ -13,13 +13,14 @@ use std::sync::OnceLock;
 use support::c_program::{calls_of_every_function, functions};
 
 /// The files of `src/capi` that have something in the header, in the header's order.
-const SOURCES: [&str; 23] = [
+const SOURCES: [&str; 27] = [
     "version",
     "error",
     "call",
     "progress",
     "engine",
     "runtime_options",
+    "credentials",
     "runtime",
     "templates",
     "images",
@@ -27,9 +28,12 @@ const SOURCES: [&str; 23] = [
     "repair",
     "system_check",
     "box_options",
+    "box_limits",
     "boxes",
+    "box_end",
     "info",
     "list",
+    "metrics",
     "command",
     "command_streams",
     "exec",

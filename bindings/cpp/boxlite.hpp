@@ -562,6 +562,9 @@ public:
     box_options &auto_remove(bool v) { return set(boxlite_box_options_set_auto_remove, std::int32_t{v}); }
     box_options &detach(bool v) { return set(boxlite_box_options_set_detach, std::int32_t{v}); }
     box_options &engine(std::int32_t v) { return set(boxlite_box_options_set_engine, v); }
+    box_options &max_lifetime_ms(std::int64_t v) { return set(boxlite_box_options_set_max_lifetime_ms, v); }
+    box_options &idle_timeout_ms(std::int64_t v) { return set(boxlite_box_options_set_idle_timeout_ms, v); }
+    box_options &pids_max(std::int32_t v) { return set(boxlite_box_options_set_pids_max, v); }
     box_options &env(const std::string &name, const std::string &v)
     {
         return set(boxlite_box_options_set_env, detail::c_str(name), detail::c_str(v));
@@ -590,6 +593,32 @@ struct copy_options {
     bool include_parent = true;
 };
 
+// How a box ended.
+struct box_end {
+    explicit box_end(const boxlite_box_end *from)
+        : reason(boxlite_box_end_reason(from)), message(detail::text(boxlite_box_end_message(from)))
+    {
+    }
+    std::int32_t reason; // BOXLITE_END_*
+    std::string message;
+};
+
+// Figures by name; what is not known is absent.
+class metrics : public detail::handle<boxlite_metrics, boxlite_metrics_free> {
+public:
+    using handle::handle;
+    // -1 when there is none of this name.
+    std::int64_t value(const std::string &name) const { return boxlite_metrics_value(get(), detail::c_str(name)); }
+    std::vector<std::pair<std::string, std::int64_t>> all() const
+    {
+        std::vector<std::pair<std::string, std::int64_t>> figures;
+        for (std::size_t i = 0; i < boxlite_metrics_len(get()); i++) {
+            figures.emplace_back(detail::text(boxlite_metrics_name(get(), i)), boxlite_metrics_at(get(), i));
+        }
+        return figures;
+    }
+};
+
 class box : public detail::handle<boxlite_box, boxlite_box_free> {
 public:
     using handle::handle;
@@ -609,6 +638,34 @@ public:
     void stop(call *control = nullptr)
     {
         call::with(control, [&](boxlite_call *raw) { detail::run(boxlite_box_stop, get(), raw); });
+    }
+    boxlite::metrics metrics(call *control = nullptr)
+    {
+        return call::with(control, [&](boxlite_call *raw) {
+            return detail::make<boxlite::metrics>(boxlite_box_metrics, get(), raw);
+        });
+    }
+    // Until it does not run.
+    box_end wait(call *control = nullptr)
+    {
+        using owner = detail::handle<boxlite_box_end, boxlite_box_end_free>;
+        return call::with(control, [&](boxlite_call *raw) {
+            return box_end(detail::make<owner>(boxlite_box_wait, get(), raw).get());
+        });
+    }
+    // A new one each time; readable for ever once wait() would return at once.
+    descriptor exit_fd()
+    {
+        std::int32_t fd = -1;
+        detail::run(boxlite_box_exit_fd, get(), &fd);
+        return descriptor(fd);
+    }
+    // `which`: BOXLITE_BOX_LOG_*.
+    descriptor log_fd(std::int32_t which)
+    {
+        std::int32_t fd = -1;
+        detail::run(boxlite_box_log_fd, get(), which, &fd);
+        return descriptor(fd);
     }
     // Runs it to its end.
     exec_result exec(const command &what, call *control = nullptr)
@@ -712,6 +769,11 @@ public:
     runtime_options &template_space(std::int64_t v) { return set(boxlite_runtime_options_set_template_space, v); }
     // Boxes kept ready ahead of being asked for; 0 = none.
     runtime_options &spares(std::int32_t v) { return set(boxlite_runtime_options_set_spares, v); }
+    // What `docker login` wrote; empty: none is looked at.
+    runtime_options &docker_config(const std::string &v)
+    {
+        return set(boxlite_runtime_options_set_docker_config, detail::c_str(v));
+    }
     runtime_options &engine(std::int32_t v) { return set(boxlite_runtime_options_set_engine, v); }
     runtime_options &registry(const std::string &host, std::int32_t transport)
     {
@@ -811,6 +873,16 @@ public:
             return detail::make<box>(boxlite_create, get(), options.get(), detail::optional_c_str(name), raw);
         });
     }
+    // The box with this name, and whether this call created it.
+    std::pair<box, bool> open_or_create(const box_options &options, const std::string &name, call *control = nullptr)
+    {
+        return call::with(control, [&](boxlite_call *raw) {
+            std::int32_t created = 0;
+            auto had = detail::make<box>(boxlite_get_or_create, get(), options.get(), detail::optional_c_str(name), raw,
+                                         &created);
+            return std::pair<box, bool>(std::move(had), created != 0);
+        });
+    }
     box open(const std::string &id_or_name, call *control = nullptr)
     {
         return call::with(control, [&](boxlite_call *raw) {
@@ -887,6 +959,12 @@ public:
     void shutdown(std::int64_t grace_ms, call *control = nullptr)
     {
         call::with(control, [&](boxlite_call *raw) { detail::run(boxlite_runtime_shutdown, get(), grace_ms, raw); });
+    }
+    boxlite::metrics metrics(call *control = nullptr)
+    {
+        return call::with(control, [&](boxlite_call *raw) {
+            return detail::make<boxlite::metrics>(boxlite_runtime_metrics, get(), raw);
+        });
     }
     // Makes the template that boxes of this size are cloned from.
     void prepare(const box_options &options, call *control = nullptr)

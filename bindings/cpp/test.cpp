@@ -205,6 +205,7 @@ void everything(const std::string &home, const char *image)
     CHECK(code_of([&] { runtime.create(options, "first"); }) == boxlite::errc::already_exists);
     CHECK(code_of([&] { runtime.open("none"); }) == boxlite::errc::not_found);
 
+    CHECK(!runtime.open_or_create(options, "first").second);
     const auto images = runtime.images();
     CHECK(images.size() == 1 && runtime.find_image(images.front().digest).reference == images.front().reference);
     CHECK(runtime.pull(image).layers.size() == images.front().layers.size());
@@ -218,7 +219,13 @@ void everything(const std::string &home, const char *image)
     } catch (const std::logic_error &) {
     }
     CHECK(boxlite::status_name(moved.info().status) == "running");
+    CHECK(moved.metrics().value("memory_bytes") > 0 && !runtime.metrics().all().empty());
+    CHECK(!read_all(moved.log_fd(BOXLITE_BOX_LOG_SHIM)).empty());
+    pollfd ended{moved.exit_fd().release(), POLLIN, 0};
     runtime.remove(moved.id(), true);
+    CHECK(::poll(&ended, 1, 10000) == 1);
+    ::close(ended.fd);
+    CHECK(moved.wait().reason == BOXLITE_END_STOPPED);
     const auto left = runtime.prune(true);
     CHECK(left.items.size() == 1 && left.total_bytes == left.items.front().bytes);
     runtime.shutdown(0);

@@ -121,6 +121,12 @@ pub struct ShimSpec {
     pub stop_grace_ms: u64,
     /// Most processes in the box; 0 = the agent's default.
     pub pids_max: u32,
+    /// Milliseconds after which the shim stops the box; 0 = never.
+    #[serde(default)]
+    pub max_lifetime_ms: u64,
+    /// Milliseconds without a command or an open stream after which the shim stops the box; 0 = never.
+    #[serde(default)]
+    pub idle_timeout_ms: u64,
     /// Switches on fault tests in the guest.
     pub test_hooks: bool,
     /// Nobody has asked for this box yet: until a [`Word::Claim`] it goes with its owner at once, and its directory too.
@@ -244,6 +250,10 @@ pub enum ExitKind {
     StartFailed,
     /// It had to be killed.
     Killed,
+    /// It had run for as long as it may.
+    LifetimeOver,
+    /// It had been idle for as long as it may.
+    Idle,
 }
 
 /// libkrunfw, the library that holds the guest's kernel.

@@ -175,6 +175,29 @@ impl<T> Out<T> {
     }
 }
 
+/// Where an optional flag is returned to. 0 until it is filled.
+pub(super) struct OutFlag(*mut i32);
+
+impl OutFlag {
+    /// # Safety
+    /// `pointer` is NULL or points to a writable integer that this call alone uses.
+    pub(super) unsafe fn new(pointer: *mut i32) -> Self {
+        if !pointer.is_null() {
+            // SAFETY: not NULL, so writable by this function's own contract; the old value is not read.
+            unsafe { pointer.write(0) };
+        }
+        Self(pointer)
+    }
+
+    /// Gives `flag` to the caller, where he wants it.
+    pub(super) fn fill(&self, flag: bool) {
+        if !self.0.is_null() {
+            // SAFETY: promised writable in `new`, which the C call outlives.
+            unsafe { self.0.write(i32::from(flag)) };
+        }
+    }
+}
+
 /// Takes a handle back from the caller and frees it.
 ///
 /// # Safety

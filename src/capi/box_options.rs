@@ -19,7 +19,7 @@ pub const BOXLITE_DISK_CACHE_UNSAFE: i32 = 1;
 /// Options of a box. A builder: used by one thread at a time, copied by boxlite_create(), and usable for any number of
 /// boxes, also in a forked child.
 pub struct boxlite_box_options {
-    options: BoxOptions,
+    pub(super) options: BoxOptions,
     env: Vec<(String, OsString)>,
     working_dir: Option<OsString>,
     rootfs_path: Option<OsString>,

@@ -5,7 +5,7 @@
 use std::ffi::{CString, c_char};
 
 use super::argument::{
-    Out, c_string, field, free_live, handle, live, optional_live, optional_text, pointer, text,
+    Out, OutFlag, c_string, field, free_live, live, optional_live, optional_text, pointer, text,
 };
 use super::box_options::boxlite_box_options;
 use super::call::boxlite_call;
@@ -16,6 +16,8 @@ use super::runtime::boxlite_runtime;
 use super::wait::{CutOff, Waiter};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::litebox::LiteBox;
+use crate::litebox::spec::RawBoxExtras;
+use crate::model::options::BoxOptions;
 use crate::model::types::BoxInfo;
 
 /// A box: a virtual machine made from an image, running or not. Serves any number of threads. A handle does not keep
@@ -67,18 +69,70 @@ pub unsafe extern "C" fn boxlite_create(
         let call = unsafe { optional_live(call, "call") }?;
         // SAFETY: the caller passes NULL or a C string.
         let name = unsafe { optional_text(name, "name") }?.map(str::to_owned);
-        let (options, extras) = if options.is_null() {
-            boxlite_box_options::unset().split()
-        } else {
-            // SAFETY: not NULL, so live options that no thread changes meanwhile.
-            unsafe { handle(options, "options") }?.split()
-        };
+        // SAFETY: the caller passes NULL or live options that no thread changes meanwhile.
+        let (options, extras) = unsafe { split(options) };
         let handle = runtime.handle();
         let made: BoxliteResult<LiteBox> = Waiter::new("boxlite_create", call, CutOff::Undo)
             .wait(&handle, |_| async move { runtime.create_with(options, extras, name).await })?;
         out.fill(boxlite_box::new(made?));
         Ok(())
     })
+}
+
+/// Finds the box with this name, or creates it where there is none; of any number of callers at a time, in any processes,
+/// exactly one creates it. A box that is found is as it was made, whatever `options` say. Without a name, which is NULL, a
+/// box is created. `options` and `name` are as for boxlite_create().
+///
+/// *created, if `created` is not NULL, is set to 1 when this call created the box, else to 0. On success *box is a new
+/// handle, which the caller frees with boxlite_box_free(); on failure NULL. Blocks while it reads and writes the home;
+/// when `call`, which may be NULL, cuts it off, nothing is left behind. Any thread. Errors: those of boxlite_create() but
+/// for BOXLITE_ALREADY_EXISTS, which can only come when the box of that name goes at that very moment; wrong options are
+/// found only when a box is to be created.
+///
+/// @ingroup box
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_get_or_create(
+    runtime: *mut boxlite_runtime,
+    options: *const boxlite_box_options,
+    name: *const c_char,
+    call: *mut boxlite_call,
+    created: *mut i32,
+    r#box: *mut *mut boxlite_box,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or a writable pointer.
+        let out = unsafe { Out::new(r#box, "box") }?;
+        // SAFETY: the caller passes NULL or a writable integer.
+        let flag = unsafe { OutFlag::new(created) };
+        // SAFETY: the caller passes NULL or a live runtime.
+        let runtime = unsafe { live(runtime, "runtime") }?.inner.clone();
+        // SAFETY: the caller passes NULL or a live call.
+        let call = unsafe { optional_live(call, "call") }?;
+        // SAFETY: the caller passes NULL or a C string.
+        let name = unsafe { optional_text(name, "name") }?.map(str::to_owned);
+        // SAFETY: the caller passes NULL or live options that no thread changes meanwhile.
+        let (options, extras) = unsafe { split(options) };
+        let handle = runtime.handle();
+        let had: BoxliteResult<(LiteBox, bool)> = Waiter::new("boxlite_get_or_create", call, CutOff::Undo)
+            .wait(&handle, |_| async move { runtime.get_or_create_with(options, extras, name).await })?;
+        let (had, created) = had?;
+        out.fill(boxlite_box::new(had));
+        flag.fill(created);
+        Ok(())
+    })
+}
+
+/// What the options of a box say, which may be NULL.
+///
+/// # Safety
+/// `options` is NULL or live options that no thread changes meanwhile.
+unsafe fn split(options: *const boxlite_box_options) -> (BoxOptions, RawBoxExtras) {
+    // SAFETY: passed on from this function's own contract.
+    match unsafe { options.as_ref() } {
+        Some(options) => options.split(),
+        None => boxlite_box_options::unset().split(),
+    }
 }
 
 /// Finds a box of the runtime's home by its id, a unique beginning of its id, or its name. After a stop this gives the

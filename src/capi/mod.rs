@@ -11,12 +11,15 @@
 )]
 
 mod argument;
+mod box_end;
+mod box_limits;
 mod box_options;
 mod boxes;
 mod call;
 mod command;
 mod command_streams;
 mod copy;
+mod credentials;
 mod engine;
 mod error;
 mod exec;
@@ -27,6 +30,7 @@ mod guard;
 mod images;
 mod info;
 mod list;
+mod metrics;
 mod progress;
 mod prune;
 mod repair;
@@ -40,12 +44,15 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+pub use box_end::*;
+pub use box_limits::*;
 pub use box_options::*;
 pub use boxes::*;
 pub use call::*;
 pub use command::*;
 pub use command_streams::*;
 pub use copy::*;
+pub use credentials::*;
 pub use engine::*;
 pub use error::*;
 pub use exec::*;
@@ -55,6 +62,7 @@ pub use executions::*;
 pub use images::*;
 pub use info::*;
 pub use list::*;
+pub use metrics::*;
 pub use progress::*;
 pub use prune::*;
 pub use repair::*;

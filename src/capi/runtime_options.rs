@@ -40,6 +40,7 @@ pub struct boxlite_runtime_options {
     engine: Option<Engine>,
     pub(super) template_space: Option<u64>,
     pub(super) spares: Option<u32>,
+    pub(super) docker_config: Option<PathBuf>,
 }
 
 impl boxlite_runtime_options {
@@ -59,6 +60,9 @@ impl boxlite_runtime_options {
         }
         if let Some(count) = self.spares {
             runtime = runtime.spares(count);
+        }
+        if let Some(file) = &self.docker_config {
+            runtime = runtime.docker_config(file.clone());
         }
         if let Some((level, fd)) = &self.log {
             runtime = runtime.log_fd(*level, duplicate(fd.as_raw_fd())?);
@@ -124,6 +128,7 @@ pub unsafe extern "C" fn boxlite_runtime_options_new(
             engine: None,
             template_space: None,
             spares: None,
+            docker_config: None,
         });
         Ok(())
     })

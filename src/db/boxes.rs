@@ -98,6 +98,11 @@ impl Database {
         Ok(found.pop())
     }
 
+    /// The box of this name.
+    pub(crate) fn named(&self, name: &str) -> BoxliteResult<Option<BoxRow>> {
+        self.with(|connection| select_one(connection, "name = ?1", name))
+    }
+
     /// All boxes, newest first.
     pub(crate) fn list(&self) -> BoxliteResult<Vec<BoxRow>> {
         self.with(|connection| select(connection, "1", &[]))

@@ -5,10 +5,12 @@
 mod archive;
 mod blobs;
 mod config;
+mod credentials;
 mod disks;
 mod fetch;
 mod flight;
 mod handle;
+mod helper;
 mod image;
 mod layout;
 mod manifest;
@@ -23,6 +25,7 @@ mod store;
 
 pub use crate::model::digest::{Digest, DigestError};
 pub use config::ImageConfig;
+pub(crate) use credentials::Credentials;
 pub use handle::{ImageHandle, PulledImage};
 pub use image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
 pub use manifest::LayerFormat;

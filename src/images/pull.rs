@@ -162,8 +162,9 @@ pub(super) async fn pull(
 async fn open(store: &Arc<Inner>, target: &Target) -> BoxliteResult<Origin> {
     match target {
         Target::Registry(named) => {
-            let entry = registry_for(&named.registry, &store.registries);
-            let client = RegistryClient::new(named.clone(), entry)?;
+            let mut entry = registry_for(&named.registry, &store.registries);
+            let note = store.credentials.fill_in(&mut entry).await;
+            let client = RegistryClient::new(named.clone(), entry, note)?;
             Ok(Origin::Registry(Arc::new(client)))
         }
         Target::Local { source, .. } => {

@@ -9,7 +9,7 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::model::digest::Digest;
 use crate::model::registry::ImageRegistry;
 
-const DOCKER_IO: &str = "docker.io";
+pub(super) const DOCKER_IO: &str = "docker.io";
 const MAX_NAME: usize = 255;
 const MAX_TAG: usize = 128;
 
@@ -228,7 +228,7 @@ fn in_registry(registry: &str, repository: &str) -> String {
 }
 
 /// The names docker.io goes by are one.
-fn canonical_host(host: &str) -> &str {
+pub(super) fn canonical_host(host: &str) -> &str {
     match host {
         "index.docker.io" | "registry-1.docker.io" => DOCKER_IO,
         other => other,

@@ -26,6 +26,8 @@ pub(super) struct RegistryClient {
     client: Client,
     named: NamedReference,
     entry: ImageRegistry,
+    /// What a refused user is to know of the credentials.
+    note: Option<String>,
 }
 
 /// A failed request, and whether the same request may succeed a moment later.
@@ -50,7 +52,11 @@ enum Asked<'a> {
 }
 
 impl RegistryClient {
-    pub(super) fn new(named: NamedReference, entry: ImageRegistry) -> BoxliteResult<Self> {
+    pub(super) fn new(
+        named: NamedReference,
+        entry: ImageRegistry,
+        note: Option<String>,
+    ) -> BoxliteResult<Self> {
         // The process may have installed a provider before: that one is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = ClientConfig {
@@ -71,7 +77,7 @@ impl RegistryClient {
                     .subject(entry.host.clone()),
             )
         })?;
-        Ok(Self { client, named, entry })
+        Ok(Self { client, named, entry, note })
     }
 
     /// Gets what the registry wants to see with each request.
@@ -224,10 +230,11 @@ impl RegistryClient {
             ImageRegistryAuth::Bearer { .. } => "to the given bearer token".to_owned(),
         };
         let text = format!("registry {} refuses access to {} {given}: {why}", self.entry.host, self.named);
-        BoxliteError::Network(Detail::new(text).subject(self.named.to_string()).hint(
-            "give credentials for this registry with ImageRegistry::with_basic_auth or with_bearer_auth, \
-             and check that the repository exists",
-        ))
+        let note = self.note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
+        BoxliteError::Network(Detail::new(text).subject(self.named.to_string()).hint(format!(
+            "give credentials for this registry with ImageRegistry::with_basic_auth or with_bearer_auth, or log in with \
+             docker, and check that the repository exists{note}"
+        )))
     }
 
     fn not_found(&self, asked: Asked<'_>) -> BoxliteError {

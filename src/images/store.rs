@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::blobs::{Blobs, remove_if_there, write_file};
 use super::config::ImageConfig;
+use super::credentials::Credentials;
 use super::fetch::blocking;
 use super::flight::Flights;
 use super::image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
@@ -44,6 +45,7 @@ pub(super) struct Inner {
     pub refs: Refs,
     pub locks: Locks,
     pub registries: Vec<ImageRegistry>,
+    pub credentials: Credentials,
     pub limits: ImageLimits,
     /// Bounds the transfers of all pulls together.
     pub transfers: Semaphore,
@@ -225,6 +227,16 @@ impl ImageStore {
         registries: Vec<ImageRegistry>,
         limits: ImageLimits,
     ) -> BoxliteResult<Self> {
+        Self::open_with(images_dir, registries, limits, Credentials::none())
+    }
+
+    /// As `open`; registries without credentials of their own are shown what `credentials` has.
+    pub(crate) fn open_with(
+        images_dir: PathBuf,
+        registries: Vec<ImageRegistry>,
+        limits: ImageLimits,
+        credentials: Credentials,
+    ) -> BoxliteResult<Self> {
         for entry in &registries {
             check_registry(&entry.host)?;
         }
@@ -238,6 +250,7 @@ impl ImageStore {
             refs: Refs::new(images_dir.join("refs"), tmp),
             locks: Locks::open(images_dir.join("locks"), limits.lock_patience)?,
             registries,
+            credentials,
             transfers: Semaphore::new(limits.parallel_layers.max(1)),
             limits,
             pulls: Flights::default(),

@@ -74,6 +74,7 @@ pub(super) async fn make(
         }
     };
     let fields = json!({ "error": error.to_string(), "hint": error.hint() });
+    core.counters.boxes_failed.add();
     core.log.write(LogLevel::Error, "box did not start", attempt.row.id.as_str(), fields);
     attempt.roll_back(starting).await;
     Err(error)
@@ -267,6 +268,7 @@ impl Attempt<'_> {
             started.process,
             (!spec.options.detach).then_some(started.owner),
             portal,
+            &self.core.layout.of_box(&self.row.id),
             stages.0,
             Recipe { spec, image },
         ));

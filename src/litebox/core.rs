@@ -13,6 +13,7 @@ use crate::images::ImageStore;
 use crate::layout::Layout;
 use crate::litebox::clones::Clones;
 use crate::litebox::live::LiveBox;
+use crate::litebox::metrics::Counters;
 use crate::litebox::recent::RecentIds;
 use crate::litebox::spares::Spares;
 use crate::lock::{LockGuard, Locks};
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) clones: Clones,
     /// Boxes made ahead by this runtime.
     pub(crate) spares: Spares,
+    /// What was done in this runtime.
+    pub(crate) counters: Counters,
     pub(crate) executor: Executor,
     pub(crate) log: Log,
     pub(crate) owner: OwnerIdentity,
@@ -101,6 +104,7 @@ impl Core {
             templates,
             clones: Clones::default(),
             spares,
+            counters: Counters::default(),
             executor,
             log,
             owner: OwnerIdentity::of_this_process(),

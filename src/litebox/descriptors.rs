@@ -2,12 +2,14 @@
 //!
 //! A descriptor is given away: nothing here reads, writes or closes it afterwards.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use boxlite_proto::agent::StreamCount;
 use boxlite_proto::stream::Which;
+use tokio::runtime::Handle;
 
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::litebox::execution::Execution;
@@ -85,20 +87,27 @@ impl Execution {
     /// A descriptor that can be read from, with nothing to read, for ever once the process has ended or nobody can tell
     /// any more how it does.
     pub(crate) fn exit_descriptor(&self) -> BoxliteResult<OwnedFd> {
-        let pair = || {
-            let (told, tells) = UnixStream::pair()?;
-            tells.set_nonblocking(true)?;
-            Ok((told, Teller(tells)))
-        };
-        let (told, tells) =
-            pair().map_err(|error: io::Error| unusable("a descriptor for the end", &error))?;
         let end = self.end();
-        self.core().executor.handle().spawn(async move {
-            end.get().await;
-            drop(tells);
-        });
-        Ok(told.into())
+        readable_after(self.core().executor.handle(), async move { drop(end.get().await) })
     }
+}
+
+/// A descriptor that can be read from, with nothing to read, for ever once `end` has come, or can't come any more.
+pub(super) fn readable_after(
+    handle: &Handle,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> BoxliteResult<OwnedFd> {
+    let pair = || {
+        let (told, tells) = UnixStream::pair()?;
+        tells.set_nonblocking(true)?;
+        Ok((told, Teller(tells)))
+    };
+    let (told, tells) = pair().map_err(|error: io::Error| unusable("a descriptor for the end", &error))?;
+    handle.spawn(async move {
+        let _tells = tells;
+        end.await;
+    });
+    Ok(told.into())
 }
 
 /// The end that is kept. A forked child may have a copy, so closing it would say nothing.

@@ -9,9 +9,12 @@ use serde_json::json;
 
 use crate::db::{Active, AtRest, BoxRow, BoxState, Held, HeldBox, Rest};
 use crate::errors::BoxliteResult;
+use crate::executor;
 use crate::layout::{self, BoxLayout};
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
+use crate::litebox::spec::BoxSpec;
+use crate::litebox::stop;
 use crate::log::LogLevel;
 use crate::model::id::BoxID;
 use crate::util::pid_file;
@@ -26,6 +29,8 @@ pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
     let (core, live) = (Arc::downgrade(core), live.clone());
     handle.spawn(async move {
         live.process().ended().await;
+        let ended = live.clone();
+        let _ = executor::blocking(move || Ok(ended.end())).await;
         // Its lock would only be taken and given back, and its file be left where the program ends meanwhile.
         if live.is_ending() {
             return;
@@ -34,11 +39,19 @@ pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
         // A stop or remove that holds the lock settles the row itself; afterwards there is nothing left to do. What can't
         // be written now is settled at the next use of the box.
         let pid = Some(live.process().pid());
-        let _ = match core.hold(live.id(), "record the end").await {
+        let settled = match core.hold(live.id(), "record the end").await {
             Ok(Some(HeldBox::Running(held))) if held.row().pid == pid => settle_dead(&core, held).await,
             Ok(Some(HeldBox::Stopping(held))) if held.row().pid == pid => settle_dead(&core, held).await,
             _ => return,
         };
+        if let Ok(resting) = settled
+            && goes_with_its_end(&core, resting.row())
+        {
+            // Else the next runtime finds a box at rest, which it is.
+            if stop::delete(&core, resting).await.is_ok() {
+                core.note_removed(live.id());
+            }
+        }
     });
 }
 
@@ -61,6 +74,14 @@ where
     core.log.write(LogLevel::Warn, "box found ended", id.as_str(), json!({ "reason": reason }));
     core.drop_live(&id);
     Ok(resting)
+}
+
+/// Whether a box that has come to rest is to be removed, since it ended by a limit that it was given: as a stop would
+/// have removed it. What has crashed stays, to be looked at.
+pub(crate) fn goes_with_its_end(core: &Core, row: &BoxRow) -> bool {
+    BoxSpec::of(row).is_ok_and(|spec| spec.options.auto_remove)
+        && read_exit(&core.layout.of_box(&row.id))
+            .is_some_and(|record| matches!(record.kind, ExitKind::LifetimeOver | ExitKind::Idle))
 }
 
 fn rest_of(paths: &BoxLayout, started: bool) -> Rest {

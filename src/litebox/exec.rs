@@ -81,13 +81,16 @@ pub(super) async fn begin_in(
 
     // Once the call is on its way only its answer tells what to kill: so a task of its own waits for it.
     let (claim, claimed) = oneshot::channel();
-    let launching = core.clone();
+    let (launching, counted) = (core.clone(), live.clone());
     core.executor.handle().spawn(async move {
         // Nobody claims it: it comes back, is dropped, and so killed.
         let launched = match launch(&launching, live.clone(), request, wanted, &command).await {
             Err(error) => Err(live.explain(error).await),
             launched => launched,
         };
+        for counters in [&launching.counters.commands, counted.commands()] {
+            if launched.is_ok() { counters.started.add() } else { counters.failed.add() }
+        }
         let _ = claim.send(launched);
     });
     let (started, opened) =

@@ -85,12 +85,12 @@ impl LiteBox {
 }
 
 /// The box if it runs, taken up where need be; it is never started.
-async fn running(sandbox: &LiteBox) -> BoxliteResult<Option<Arc<LiveBox>>> {
+pub(super) async fn running(sandbox: &LiteBox) -> BoxliteResult<Option<Arc<LiveBox>>> {
     let (core, id) = (&sandbox.core, &sandbox.id);
     if let Some(live) = core.live(id) {
         return Ok(Some(live));
     }
-    let held = core.hold(id, "attach").await?.ok_or_else(|| start::gone(id))?;
+    let held = core.hold(id, "take up").await?.ok_or_else(|| start::gone(id))?;
     start::adopt(core, held.row())
 }
 

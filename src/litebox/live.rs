@@ -1,11 +1,14 @@
 //! A box whose VM runs, as this process knows it: its shim, the way to its agent, what its start took.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::db::BoxRow;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::layout::BoxLayout;
+use crate::litebox::ending::BoxEnd;
+use crate::litebox::metrics::CommandCounters;
 use crate::litebox::spec::{BoxImage, BoxSpec};
 use crate::model::id::BoxID;
 use crate::model::types::StartStage;
@@ -23,10 +26,13 @@ pub(crate) struct LiveBox {
     /// Present when this runtime started the box and it isn't detached.
     owner: Option<Owner>,
     portal: Portal,
+    layout: BoxLayout,
+    end: OnceLock<BoxEnd>,
     stages: Vec<StartStage>,
     recipe: BoxliteResult<Recipe>,
     /// Somebody in this runtime makes an end of it, and records it.
     is_ending: AtomicBool,
+    commands: CommandCounters,
 }
 
 /// What every command of a box needs to know of it; fixed while it runs.
@@ -49,10 +55,22 @@ impl LiveBox {
         process: ShimProcess,
         owner: Option<Owner>,
         portal: Portal,
+        layout: &BoxLayout,
         stages: Vec<StartStage>,
         recipe: Recipe,
     ) -> Self {
-        Self { id, process, owner, portal, stages, recipe: Ok(recipe), is_ending: AtomicBool::new(false) }
+        Self {
+            id,
+            process,
+            owner,
+            portal,
+            layout: layout.clone(),
+            end: OnceLock::new(),
+            stages,
+            recipe: Ok(recipe),
+            is_ending: AtomicBool::new(false),
+            commands: CommandCounters::default(),
+        }
     }
 
     /// A box that another runtime started and that still runs, whatever its row says of the process; `None` when its shim
@@ -66,10 +84,13 @@ impl LiveBox {
             process,
             owner: None,
             portal: Portal::new(&layout.agent_socket()),
+            layout: layout.clone(),
+            end: OnceLock::new(),
             stages: Vec::new(),
             // One that can't be read keeps no box from being stopped: only commands need it.
             recipe: Recipe::of(row),
             is_ending: AtomicBool::new(false),
+            commands: CommandCounters::default(),
         }))
     }
 
@@ -84,6 +105,16 @@ impl LiveBox {
 
     pub(crate) fn process(&self) -> &ShimProcess {
         &self.process
+    }
+
+    /// What was run in it through this runtime.
+    pub(crate) fn commands(&self) -> &CommandCounters {
+        &self.commands
+    }
+
+    /// How the box ended, once its shim has. Kept, since the directory that tells it may go. Blocking.
+    pub(crate) fn end(&self) -> BoxEnd {
+        self.end.get_or_init(|| BoxEnd::of_run(&self.layout)).clone()
     }
 
     pub(crate) fn portal(&self) -> &Portal {

@@ -10,11 +10,13 @@ pub(crate) mod core;
 mod descriptors;
 mod directory;
 pub(crate) mod end;
+mod ending;
 mod exec;
 mod execution;
 mod executions;
 pub(crate) mod info;
 pub(crate) mod live;
+pub(crate) mod metrics;
 mod output;
 mod plan;
 mod recent;
@@ -32,6 +34,7 @@ pub use crate::model::types::{BoxStatus, HealthState, HealthStatus};
 pub use command::{BoxCommand, ExecLimits, OutputMode, StdinMode};
 pub use copy::{CopyOptions, CopyReport};
 pub use descriptors::StreamState;
+pub use ending::{BoxEnd, BoxLog, EndReason};
 pub use execution::{ExecExit, ExecResult, Execution, ExecutionId};
 pub use executions::ExecutionInfo;
 pub use output::{RunControl, RunFailure, RunOptions, RunOutput};
@@ -55,6 +58,8 @@ pub struct LiteBox {
     name: Option<String>,
     stopped: Arc<AtomicBool>,
     last_seen: Arc<Mutex<BoxRow>>,
+    /// The end that was last waited for through this handle.
+    last_end: Arc<Mutex<Option<BoxEnd>>>,
 }
 
 impl std::fmt::Debug for LiteBox {
@@ -71,6 +76,7 @@ impl LiteBox {
             name: row.name.clone(),
             stopped: Arc::default(),
             last_seen: Arc::new(Mutex::new(row)),
+            last_end: Arc::default(),
         }
     }
 

@@ -79,11 +79,18 @@ impl Plan<'_> {
             tsc_khz: self.core.tsc.khz(),
             boot_deadline_ms: deadline.as_millis() as u64,
             stop_grace_ms: STOP_GRACE.as_millis() as u64,
-            pids_max: 0,
+            pids_max: self.spec.options.pids_max.unwrap_or(0),
+            max_lifetime_ms: milliseconds(self.spec.options.max_lifetime),
+            idle_timeout_ms: milliseconds(self.spec.options.idle_timeout),
             test_hooks: test_hooks(),
             spare: self.is_spare,
         })
     }
+}
+
+/// 0 for no limit; a limit is never rounded down to none.
+fn milliseconds(limit: Option<Duration>) -> u64 {
+    limit.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1))
 }
 
 fn file_name(path: &Path) -> String {

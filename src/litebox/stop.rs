@@ -62,16 +62,23 @@ impl Patience {
 pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> BoxliteResult<()> {
     let Some(held) = core.hold(id, "stop").await? else { return removed_before(core, id) };
     let resting = match held {
-        HeldBox::AtRest(resting) => resting,
+        HeldBox::AtRest(resting) => return stopped(core, resting).await,
         HeldBox::Starting(held) => bring_down(core, held, patience).await?,
         HeldBox::Running(held) => bring_down(core, held, patience).await?,
         HeldBox::Stopping(held) => bring_down(core, held, patience).await?,
         HeldBox::Removing(held) => return finish_removal(core, held, patience).await,
     };
+    core.counters.boxes_stopped.add();
     core.log.write(LogLevel::Info, "box stopped", id.as_str(), json!({}));
+    stopped(core, resting).await
+}
+
+/// What a stop has left goes if it is `auto_remove`.
+async fn stopped(core: &Arc<Core>, resting: Held<AtRest>) -> BoxliteResult<()> {
+    let id = resting.id().clone();
     if BoxSpec::of(resting.row()).is_ok_and(|spec| spec.options.auto_remove) {
         delete(core, resting).await?;
-        core.note_removed(id);
+        core.note_removed(&id);
     }
     Ok(())
 }
@@ -165,6 +172,10 @@ async fn end_tree(core: &Arc<Core>, row: &BoxRow, patience: Patience) -> Boxlite
     if let Some(live) = start::adopt(core, row)? {
         live.begin_end();
         end_vm(&live, patience).await;
+        if live.process().has_ended() {
+            // While its directory is there: who waits for the box is told also when it is removed.
+            executor::blocking(move || Ok(live.end())).await?;
+        }
     }
     core.drop_live(&row.id);
     let id = row.id.clone();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -195,6 +196,13 @@ pub struct BoxOptions {
     pub labels: HashMap<String, String>,
     /// Which engine runs it; default the runtime's.
     pub engine: Option<Engine>,
+    /// How long it may run after a start before it is stopped, also when it is detached; default: as long as it likes.
+    pub max_lifetime: Option<Duration>,
+    /// How long it may run without a command or an open stream of one before it is stopped, also when it is detached;
+    /// default: as long as it likes.
+    pub idle_timeout: Option<Duration>,
+    /// How many processes there may be in it; default: what the agent allows.
+    pub pids_max: Option<u32>,
 }
 
 impl Default for BoxOptions {
@@ -219,6 +227,9 @@ impl Default for BoxOptions {
             secrets: Vec::new(),
             labels: HashMap::new(),
             engine: None,
+            max_lifetime: None,
+            idle_timeout: None,
+            pids_max: None,
         }
     }
 }

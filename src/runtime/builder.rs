@@ -9,7 +9,7 @@ use boxlite_proto::probe::KVM_DEVICE;
 
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor::Executor;
-use crate::images::{ImageLimits, ImageStore};
+use crate::images::{Credentials, ImageLimits, ImageStore};
 use crate::layout::Layout;
 use crate::litebox::core::{Core, Parts};
 use crate::litebox::spares::{self, Spares};
@@ -42,6 +42,7 @@ pub struct RuntimeBuilder {
     kvm_device: Option<PathBuf>,
     template_space: Option<u64>,
     spares: Option<u32>,
+    docker_config: Option<PathBuf>,
     log: Log,
 }
 
@@ -57,6 +58,15 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn image_registries(mut self, registries: Vec<ImageRegistry>) -> Self {
         self.options.image_registries = registries;
+        self
+    }
+
+    /// The file in which `docker login` keeps credentials, for registries that were given none; an empty path: none is
+    /// looked at. Credential helpers that it names are run. Default: `$DOCKER_CONFIG/config.json`, else
+    /// `~/.docker/config.json`.
+    #[must_use]
+    pub fn docker_config(mut self, file: impl Into<PathBuf>) -> Self {
+        self.docker_config = Some(file.into());
         self
     }
 
@@ -143,7 +153,17 @@ impl RuntimeBuilder {
         let templates = Templates::at(&layout, self.template_space.unwrap_or(TEMPLATE_SPACE));
         let locks = Locks::open(layout.locks(), LOCK_PATIENCE)?;
         let database = recovery::database::open(&layout, &locks)?;
-        let images = ImageStore::open(layout.images(), self.options.image_registries, self.image_limits)?;
+        let credentials = match self.docker_config {
+            None => Credentials::of_user(),
+            Some(file) if file.as_os_str().is_empty() => Credentials::none(),
+            Some(file) => Credentials::of_file(file),
+        };
+        let images = ImageStore::open_with(
+            layout.images(),
+            self.options.image_registries,
+            self.image_limits,
+            credentials,
+        )?;
         let executor = Executor::start()?;
         let core = Arc::new(Core::new(Parts {
             layout,

@@ -21,10 +21,11 @@ pub use crate::log::LogLevel;
 pub use crate::images::ImageHandle;
 pub use crate::model::{advanced_options, id, options, registry, types};
 
-use crate::db::{BoxRow, NewBox};
+use crate::db::{BoxRow, Database, NewBox};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::{Digest, ImageUser};
 use crate::litebox::core::Core;
+use crate::litebox::metrics::RuntimeMetrics;
 use crate::litebox::spec::{BoxImage, BoxSpec, RawBoxExtras, Rootfs};
 use crate::litebox::{LiteBox, clones, info, spares, stop};
 use crate::model::id::{BoxID, BoxIDMint};
@@ -104,15 +105,25 @@ impl BoxliteRuntime {
         options: BoxOptions,
         name: Option<String>,
     ) -> BoxliteResult<(LiteBox, bool)> {
+        self.get_or_create_with(options, RawBoxExtras::default(), name).await
+    }
+
+    /// Like [`BoxliteRuntime::get_or_create`], with values that need not be UTF-8.
+    pub(crate) async fn get_or_create_with(
+        &self,
+        options: BoxOptions,
+        extras: RawBoxExtras,
+        name: Option<String>,
+    ) -> BoxliteResult<(LiteBox, bool)> {
         if let Some(wanted) = &name
-            && let Some(existing) = self.get(wanted).await?
+            && let Some(existing) = self.named(wanted).await?
         {
             return Ok((existing, false));
         }
-        match self.create(options, name.clone()).await {
+        match self.create_with(options, extras, name.clone()).await {
             // Somebody else was quicker.
             Err(BoxliteError::AlreadyExists(detail)) => {
-                match self.get(name.as_deref().unwrap_or_default()).await? {
+                match self.named(name.as_deref().unwrap_or_default()).await? {
                     Some(existing) => Ok((existing, false)),
                     None => Err(BoxliteError::AlreadyExists(detail)),
                 }
@@ -207,6 +218,15 @@ impl BoxliteRuntime {
         self.core.run(async move { clones::prepare(&core, &spec).await }).await
     }
 
+    /// What this runtime has done since it was opened. Works after a shutdown, too.
+    ///
+    /// # Errors
+    /// `Forked` in a forked child.
+    pub async fn metrics(&self) -> BoxliteResult<RuntimeMetrics> {
+        self.core.check_process()?;
+        Ok(RuntimeMetrics::of(&self.core))
+    }
+
     /// How boxes were started by this runtime.
     pub fn start_counts(&self) -> StartCounts {
         self.core.start_counts()
@@ -239,10 +259,25 @@ impl BoxliteRuntime {
     }
 
     async fn find(&self, key: &str) -> BoxliteResult<Option<BoxRow>> {
-        let (core, key) = (self.core.clone(), key.to_owned());
+        let key = key.to_owned();
+        self.look_up(move |database| database.find(&key)).await
+    }
+
+    /// The box of exactly this name: ids, and beginnings of them, may look like names.
+    async fn named(&self, name: &str) -> BoxliteResult<Option<LiteBox>> {
+        let name = name.to_owned();
+        let row = self.look_up(move |database| database.named(&name)).await?;
+        Ok(row.map(|row| LiteBox::new(self.core.clone(), row)))
+    }
+
+    async fn look_up(
+        &self,
+        query: impl FnOnce(&Database) -> BoxliteResult<Option<BoxRow>> + Send + 'static,
+    ) -> BoxliteResult<Option<BoxRow>> {
+        let core = self.core.clone();
         self.core
             .run(async move {
-                match core.query(move |database| database.find(&key)).await? {
+                match core.query(query).await? {
                     Some(row) => recovery::refresh(&core, row).await,
                     None => Ok(None),
                 }
@@ -292,17 +327,25 @@ impl Drop for Unclaimed {
     }
 }
 
+/// The id of a spare for this box. One that is to keep limits is started for itself: a spare knows of none.
+fn reserved(core: &Arc<Core>, spec: &BoxSpec) -> Option<BoxID> {
+    let BoxOptions { max_lifetime, idle_timeout, pids_max, .. } = &spec.options;
+    let limited = max_lifetime.is_some() || idle_timeout.is_some() || pids_max.is_some();
+    if limited { None } else { spares::reserve(core, spec) }
+}
+
 async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> BoxliteResult<Unclaimed> {
     let options = spec.to_json()?;
     let owner = core.owner;
     // An id is taken twice once in 62^12 times; the database refuses it then.
-    let id: BoxID = spares::reserve(core, spec).unwrap_or_else(BoxIDMint::mint);
+    let id: BoxID = reserved(core, spec).unwrap_or_else(BoxIDMint::mint);
     let new = NewBox { id: id.clone(), name, options, owner_pid: owner.pid, owner_start: owner.start_time };
     let inserted = core.query(move |database| database.insert(&new)).await;
     if inserted.is_err() {
         spares::give_up(core, &id).await;
     }
     let row = inserted?;
+    core.counters.boxes_created.add();
     core.log.write(LogLevel::Info, "box created", row.id.as_str(), json!({ "image": spec.image_name() }));
     Ok(Unclaimed { core: core.clone(), row: Some(row) })
 }

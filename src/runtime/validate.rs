@@ -62,6 +62,14 @@ pub(super) fn spec(spec: &BoxSpec) -> BoxliteResult<()> {
             "ask for a disk of 1 GiB or more",
         );
     }
+    for (option, limit) in [("max_lifetime", options.max_lifetime), ("idle_timeout", options.idle_timeout)] {
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            return wrong(option, &format!("{option} is 0"), "leave it unset for a box without this limit");
+        }
+    }
+    if options.pids_max == Some(0) {
+        return wrong("pids_max", "pids_max is 0", "allow some processes, or leave it unset for the default");
+    }
     if options.working_dir.as_deref().is_some_and(|dir| !dir.starts_with('/'))
         || spec.extras.working_dir.as_ref().is_some_and(|dir| !dir.0.starts_with(b"/"))
     {

@@ -12,9 +12,11 @@ mod shim;
 pub(crate) mod template;
 mod tree;
 mod tsc;
+mod usage;
 
 pub(crate) use locate::{is_shim, locate};
 pub(crate) use remembered::sweep_drafts;
 pub(crate) use shim::{Owner, ShimProcess, Started, StartingShim};
 pub(crate) use tree::{processes_of, reap_tree};
 pub(crate) use tsc::TscRate;
+pub(crate) use usage::{Usage, usage_of};

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use boxlite_proto::agent::{ConfigureRequest, ConfigureResponse, PowerOffRequest};
+use boxlite_proto::agent::{ConfigureRequest, ConfigureResponse, Empty, PowerOffRequest};
 use boxlite_proto::agent_ttrpc::AgentClient;
 use boxlite_proto::event::Event;
 use boxlite_proto::shim::ShimSpec;
@@ -28,6 +28,18 @@ const LONGEST_EVENT: u64 = 4096;
 const ENTROPY: usize = 64;
 /// PowerOff is answered before anything is ended.
 const POWER_OFF_ANSWER: Duration = Duration::from_secs(2);
+
+/// The list of executions is answered at once.
+const ACTIVITY_ANSWER: Duration = Duration::from_secs(10);
+
+/// What the box's commands are at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Activity {
+    /// One of them runs.
+    pub(crate) running: bool,
+    /// When the newest was started, by the guest's clock; `i64::MIN` when there was none.
+    pub(crate) newest_start: i64,
+}
 
 /// The lines that the agent writes unasked.
 pub(crate) struct Events {
@@ -109,6 +121,16 @@ impl Calls {
         request.test_hooks = spec.test_hooks;
         request.wall_clock_ns = wall_clock_ns();
         self.0.configure(context::with_timeout(0), &request).await.map_err(|error| refusal(&error))
+    }
+
+    /// What the box's commands are at.
+    pub(crate) async fn activity(&self) -> ttrpc::Result<Activity> {
+        let answer = self.0.executions(context::with_duration(ACTIVITY_ANSWER), &Empty::new()).await?;
+        let known = &answer.executions;
+        Ok(Activity {
+            running: known.iter().any(|execution| execution.exit.is_none()),
+            newest_start: known.iter().map(|execution| execution.started_ns).max().unwrap_or(i64::MIN),
+        })
     }
 
     /// Asks the agent to end everything in order. It answers before it begins.

@@ -45,6 +45,10 @@ pub(crate) enum StopReason {
     OwnerGone,
     /// A signal to the shim.
     Signal(&'static str),
+    /// It has run for as long as it may.
+    LifetimeOver,
+    /// It has had nothing to do for as long as it may.
+    Idle,
 }
 
 /// The record of a box that had been up. `console` is the end of the guest's console.
@@ -52,6 +56,8 @@ pub(crate) fn record(facts: Facts, console: &str) -> ExitRecord {
     let kind = match (facts.bye, facts.asked) {
         (Some(ByeReason::MainExited), _) => ExitKind::MainExited,
         (Some(ByeReason::PowerOff), Some(StopReason::OwnerGone)) => ExitKind::OwnerGone,
+        (Some(ByeReason::PowerOff), Some(StopReason::LifetimeOver)) => ExitKind::LifetimeOver,
+        (Some(ByeReason::PowerOff), Some(StopReason::Idle)) => ExitKind::Idle,
         (Some(ByeReason::PowerOff), _) => ExitKind::Stopped,
         (None, Some(_)) if facts.forced => ExitKind::Killed,
         (Some(ByeReason::AgentFailed) | None, _) => ExitKind::Crashed,
@@ -67,6 +73,8 @@ pub(crate) fn record(facts: Facts, console: &str) -> ExitRecord {
             Some(StopReason::Signal(signal)) => format!("stopped because the shim got {signal}"),
             _ => "stopped in order".to_owned(),
         },
+        ExitKind::LifetimeOver => "stopped because it had run for as long as it may".to_owned(),
+        ExitKind::Idle => "stopped because it had been idle for as long as it may".to_owned(),
         ExitKind::Killed => "killed: the agent did not end the machine in time".to_owned(),
         ExitKind::Crashed | ExitKind::StartFailed => crash(facts, console),
     };
@@ -117,6 +125,9 @@ mod tests {
             kind(Some(ByeReason::PowerOff), Some(StopReason::Signal("SIGTERM")), false, clean),
             ExitKind::Stopped
         );
+        let limit = |reason| kind(Some(ByeReason::PowerOff), Some(reason), false, clean);
+        assert_eq!(limit(StopReason::LifetimeOver), ExitKind::LifetimeOver);
+        assert_eq!(limit(StopReason::Idle), ExitKind::Idle);
         assert_eq!(kind(Some(ByeReason::MainExited), None, false, clean), ExitKind::MainExited);
         assert_eq!(kind(Some(ByeReason::AgentFailed), None, false, clean), ExitKind::Crashed);
         assert_eq!(kind(None, None, false, clean), ExitKind::Crashed);

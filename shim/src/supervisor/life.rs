@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::agent::Events;
 use super::exit::{self, Facts, StopReason};
+use super::limits;
 use super::log::log;
 use super::machine::{Hosted, Up};
 use super::owner::Owner;
@@ -99,6 +100,8 @@ pub(crate) async fn live(
     let mut watch_owner = *standing != Standing::Detached;
     let mut channel_over = false;
     let mut power_off = tokio::task::JoinSet::new();
+    let mut limit = std::pin::pin!(limits::reached(spec, calls.clone(), life.gate.clone()));
+    let mut watch_limits = true;
 
     let end = loop {
         tokio::select! {
@@ -140,6 +143,11 @@ pub(crate) async fn live(
                 if !matches!(answer, Ok(Ok(()))) {
                     log!("the agent did not take power-off: {answer:?}");
                 }
+            }
+            reason = &mut limit, if watch_limits => {
+                watch_limits = false;
+                log!("the box has reached a limit of its own: {reason:?}");
+                life.ask(reason);
             }
             () = life.phase.deadline() => life.escalate(&mut machine).await,
         }

@@ -10,6 +10,7 @@ pub(crate) mod failure;
 mod freeze;
 mod launch;
 mod life;
+mod limits;
 mod log;
 mod machine;
 mod owner;

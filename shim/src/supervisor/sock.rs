@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use boxlite_proto::channel::MAX_CLIENT_STREAMS;
@@ -37,6 +37,8 @@ const RETRY: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct Gate {
     closed: Arc<AtomicBool>,
+    /// Clients that carry bytes of a command.
+    byte_streams: Arc<AtomicUsize>,
     streams: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
@@ -45,6 +47,7 @@ impl Gate {
     pub(crate) fn new() -> Self {
         Self {
             closed: Arc::default(),
+            byte_streams: Arc::default(),
             streams: Arc::new(Semaphore::new(MAX_CLIENT_STREAMS)),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         }
@@ -55,10 +58,30 @@ impl Gate {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a client carries bytes of a command.
+    pub(crate) fn has_byte_streams(&self) -> bool {
+        self.byte_streams.load(Ordering::Relaxed) > 0
+    }
+
+    /// Counts a client that carries bytes for as long as the result lives.
+    fn count_bytes(&self) -> CountedBytes {
+        self.byte_streams.fetch_add(1, Ordering::Relaxed);
+        CountedBytes(Arc::clone(&self.byte_streams))
+    }
+
     /// Returns when no client has a stream any more.
     pub(crate) async fn streams_done(&self) {
         // It fails only when the semaphore is closed, which nobody does.
         let _ = self.streams.acquire_many(MAX_CLIENT_STREAMS as u32).await;
+    }
+}
+
+/// A client that carries bytes.
+struct CountedBytes(Arc<AtomicUsize>);
+
+impl Drop for CountedBytes {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -90,7 +113,7 @@ pub(crate) async fn serve(listener: UnixListener, opener: Opener, gate: Gate) {
         match listener.accept().await {
             Ok((client, _)) => {
                 if let Some(client) = admit(client, &gate) {
-                    tokio::spawn(client.run(opener.clone()));
+                    tokio::spawn(client.run(opener.clone(), gate.clone()));
                 }
             }
             Err(error) => {
@@ -132,14 +155,15 @@ fn admit(socket: UnixStream, gate: &Gate) -> Option<Client> {
 }
 
 impl Client {
-    async fn run(self, opener: Opener) {
+    async fn run(self, opener: Opener, gate: Gate) {
         let Self { socket, stream: place, _connection } = self;
         let Ok(Some(first)) = first_bytes(&socket).await else { return };
+        let counted = (first.first() == Some(&BYTES)).then(|| gate.count_bytes());
         let ending = match opener.open().await {
             Ok(stream) => Relay::new(&socket, stream, half_close(&first), first).exchange().await,
             Err(_) => Ending::AgentReset,
         };
-        drop(place);
+        drop((place, counted));
         see_off(&socket, ending).await;
     }
 }

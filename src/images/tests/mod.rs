@@ -7,6 +7,7 @@ mod keeping;
 mod local;
 mod processes;
 mod proxy;
+mod prune;
 mod remote;
 mod tokens;
 
@@ -35,7 +36,7 @@ fn store(dir: &Path) -> ImageStore {
 }
 
 /// A layout with one image of three layers, one in each packing, tagged `v1`.
-fn sample_layout(dir: &Path) -> Layout {
+pub(super) fn sample_layout(dir: &Path) -> Layout {
     let layout = Layout::new(dir.join("layout")).expect("a layout");
     let tars: Vec<Vec<u8>> = (0..3_u8)
         .map(|number| {

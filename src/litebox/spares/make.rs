@@ -102,6 +102,7 @@ impl Maker<'_> {
             started.process,
             None,
             Portal::new(&paths.agent_socket()),
+            paths,
             Vec::new(),
             Recipe { spec, image: image.clone() },
         ));

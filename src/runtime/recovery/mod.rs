@@ -88,7 +88,7 @@ async fn settle(core: &Arc<Core>, held: HeldBox) -> BoxliteResult<()> {
         (HeldBox::Stopping(stopping), _) => bring_to_rest(core, stopping, patience).await?,
         (held @ HeldBox::Removing(_), _) => return stop::remove_held(core, held, Patience::REMOVE).await,
     };
-    if doomed {
+    if doomed || end::goes_with_its_end(core, resting.row()) {
         stop::delete(core, resting).await?;
     }
     Ok(())

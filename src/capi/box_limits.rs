@@ -1,0 +1,79 @@
+//! Limits of a box that are kept while it runs: how long, how idle, how many processes.
+
+use std::time::Duration;
+
+use super::argument::{builder, number, refused};
+use super::box_options::boxlite_box_options;
+use super::error::{boxlite_code, boxlite_error};
+use super::guard::enter;
+use crate::errors::BoxliteResult;
+
+/// A limit in milliseconds; 0 is none.
+fn limit(ms: i64, name: &'static str) -> BoxliteResult<Option<Duration>> {
+    let Ok(given) = u64::try_from(ms) else {
+        return Err(refused(name, format!("is negative: {ms}"), "give milliseconds, or 0 for no limit"));
+    };
+    Ok((given > 0).then(|| Duration::from_millis(given)))
+}
+
+/// Sets how long the box may run: so many milliseconds after a start it is stopped, as by boxlite_box_stop(), whatever it
+/// does. Each start counts anew. 0 = as long as it likes, the default. Kept by the box's own process, so it holds for a
+/// detached box, too; boxlite_box_end_reason() is BOXLITE_END_LIFETIME then.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `ms` is negative.
+///
+/// @ingroup box_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_box_options_set_max_lifetime_ms(
+    options: *mut boxlite_box_options,
+    ms: i64,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        unsafe { builder(options, "options") }?.options.max_lifetime = limit(ms, "ms")?;
+        Ok(())
+    })
+}
+
+/// Sets how long the box may be idle: once no command has run in it and no stream of one was open for so many
+/// milliseconds, it is stopped, as by boxlite_box_stop(). Processes that a command left in the background do not keep it.
+/// 0 = as long as it likes, the default. It may take an eighth longer. Kept by the box's own process, so it holds for a
+/// detached box, too; boxlite_box_end_reason() is BOXLITE_END_IDLE then.
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `ms` is negative.
+///
+/// @ingroup box_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_box_options_set_idle_timeout_ms(
+    options: *mut boxlite_box_options,
+    ms: i64,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        unsafe { builder(options, "options") }?.options.idle_timeout = limit(ms, "ms")?;
+        Ok(())
+    })
+}
+
+/// Sets how many processes and threads there may be in the box, over all commands; 0 = the default. More are refused to
+/// the program that would start them. For one command alone there is boxlite_command_set_limits().
+///
+/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `pids` is negative.
+///
+/// @ingroup box_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_box_options_set_pids_max(
+    options: *mut boxlite_box_options,
+    pids: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        let pids: u32 = number(i64::from(pids), "pids")?;
+        options.options.pids_max = (pids > 0).then_some(pids);
+        Ok(())
+    })
+}

@@ -1,0 +1,128 @@
+//! Where credentials come from, on real files, real helper programs and a real registry that asks for a password.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use boxlite_test_utils::registry::{Registry, RegistryOptions};
+
+use super::*;
+use crate::errors::BoxliteError;
+use crate::images::tests::sample_layout;
+use crate::images::{ImageLimits, ImageStore, ProgressSink};
+
+fn look_up(dir: &Path, config: &str, host: &str) -> Found {
+    let file = dir.join("config.json");
+    fs::write(&file, config).expect("a config");
+    let credentials = Credentials { file: Some(file), helper_path: Some(dir.join("bin").into()) };
+    credentials.look_up(host, &AtomicBool::new(false))
+}
+
+fn login_of(found: Found) -> Option<(String, String)> {
+    found.login
+}
+
+/// A helper that runs a script.
+fn helper(dir: &Path, name: &str, script: &str) {
+    let bin = dir.join("bin");
+    fs::create_dir_all(&bin).expect("a directory");
+    let path = bin.join(format!("docker-credential-{name}"));
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a program");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+fn ann() -> Option<(String, String)> {
+    Some(("ann".to_owned(), "secret".to_owned()))
+}
+
+#[test]
+fn logins_are_found_by_host_however_it_is_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for key in ["host:5000", "https://host:5000", "https://host:5000/v2/", "HOST:5000"] {
+        let config = format!(r#"{{"auths": {{"{key}": {{"auth": "YW5uOnNlY3JldA=="}}}}, "other": 1}}"#);
+        assert_eq!(login_of(look_up(dir.path(), &config, "host:5000")), ann(), "{key}");
+        assert_eq!(look_up(dir.path(), &config, "host"), Found::nothing());
+    }
+    let hub = r#"{"auths": {"https://index.docker.io/v1/": {"username": "ann", "password": "secret"}}}"#;
+    assert_eq!(login_of(look_up(dir.path(), hub, "docker.io")), ann());
+    assert_eq!(Credentials::none().look_up("host", &AtomicBool::new(false)), Found::nothing());
+    let absent = Credentials::of_file(dir.path().join("none"));
+    assert_eq!(absent.look_up("host", &AtomicBool::new(false)), Found::nothing());
+}
+
+#[test]
+fn what_can_not_be_used_is_no_login_and_says_why() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (config, word) in [
+        ("{", "config.json can't be read"),
+        (r#"{"auths": {"host": {"auth": "?"}}}"#, "base 64"),
+        (r#"{"auths": {"host": {"auth": "YW5u"}}}"#, "no password"),
+        (r#"{"auths": {"host": {"identitytoken": "x"}}}"#, "identity token"),
+        (r#"{"credsStore": "missing"}"#, "docker-credential-missing"),
+        (r#"{"credHelpers": {"host": "../x"}}"#, "'/'"),
+    ] {
+        let found = look_up(dir.path(), config, "host");
+        let note = found.note.expect(config);
+        assert!(found.login.is_none() && note.contains(word), "{config}: {note}");
+    }
+    assert_eq!(look_up(dir.path(), r#"{"auths": {"host": {}}}"#, "host"), Found::nothing());
+}
+
+#[test]
+fn helpers_are_asked_for_the_server() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let login = r#"echo "{\"ServerURL\":\"$server\",\"Username\":\"$server\",\"Secret\":\"secret\"}""#;
+    helper(dir.path(), "echo", &format!("[ $1 = get ] && read server; {login}"));
+    let user = |config: &str, host: &str| login_of(look_up(dir.path(), config, host)).map(|login| login.0);
+    let own = r#"{"credHelpers": {"host:5000": "echo"}, "credsStore": "missing"}"#;
+    assert_eq!(user(own, "host:5000").as_deref(), Some("host:5000"));
+    let hub = r#"{"credsStore": "echo"}"#;
+    assert_eq!(user(hub, "docker.io").as_deref(), Some(DOCKER_HUB));
+
+    helper(dir.path(), "empty", "echo credentials not found in native keychain; exit 1");
+    let both = r#"{"credsStore": "empty", "auths": {"host": {"auth": "YW5uOnNlY3JldA=="}}}"#;
+    assert_eq!(login_of(look_up(dir.path(), both, "host")), ann());
+    assert_eq!(look_up(dir.path(), r#"{"credsStore": "empty"}"#, "host"), Found::nothing());
+    helper(dir.path(), "locked", "echo the keychain is locked; exit 1");
+    let note = look_up(dir.path(), r#"{"credsStore": "locked"}"#, "host").note.expect("a note");
+    assert!(note.contains("the keychain is locked"), "{note}");
+    helper(dir.path(), "token", r#"echo '{"Username": "<token>", "Secret": "x"}'"#);
+    let found = look_up(dir.path(), r#"{"credsStore": "token"}"#, "host");
+    assert!(found.login.is_none() && found.note.is_some_and(|note| note.contains("identity token")));
+}
+
+#[test]
+fn a_helper_that_nobody_waits_for_is_killed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    helper(dir.path(), "slow", "exec sleep 600");
+    let bin = dir.path().join("bin");
+    let gone = AtomicBool::new(true);
+    helper::ask("slow", "host", Some(bin.as_os_str()), &gone).expect_err("nobody waits");
+}
+
+#[tokio::test]
+async fn a_registry_that_asks_for_a_password_gets_the_users() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = sample_layout(dir.path());
+    let options = RegistryOptions { basic_auth: Some(("ann".into(), "secret".into())), ..Default::default() };
+    let registry = Registry::start_with(options).expect("a registry");
+    let source = format!("oci:{}:v1", layout.dir().display());
+    registry.push(&source, "test/image:v1", &[]).expect("a push");
+    let file = dir.path().join("config.json");
+    let store = |name: &str| {
+        let registries = vec![ImageRegistry::http(registry.host())];
+        let credentials = Credentials::of_file(file.clone());
+        ImageStore::open_with(dir.path().join(name), registries, ImageLimits::default(), credentials)
+            .expect("a store")
+    };
+    let reference = registry.image("test/image:v1");
+    fs::write(&file, r#"{"credsStore": "missing"}"#).expect("a config");
+    let error = store("one").pull(&reference, &ProgressSink::none()).await.expect_err("it refuses");
+    assert!(matches!(error, BoxliteError::Network(_)), "{error}");
+    assert!(error.hint().contains("docker-credential-missing"), "{}", error.hint());
+
+    let config = format!(r#"{{"auths": {{"{}": {{"auth": "YW5uOnNlY3JldA=="}}}}}}"#, registry.host());
+    fs::write(&file, config).expect("a config");
+    store("two").pull(&reference, &ProgressSink::none()).await.expect("an image");
+}
