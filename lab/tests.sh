@@ -13,13 +13,17 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/boxlite-lab.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
 # The whole workspace, as `cargo test` builds it: other features would build the library once more.
 build=(cargo test --release --locked --workspace --no-run)
+tests=()
 for each in "$@"; do
     case $each in
         c.*) ;;
-        *) build+=(--test "${each%%=*}") ;;
+        *) tests+=(--test "${each%%=*}") ;;
     esac
 done
-"${build[@]}" --quiet --message-format=json >"$work/built" || die "cargo could not build the tests"
+# With none named it would be all of them.
+if [ "${#tests[@]}" -gt 0 ]; then
+    "${build[@]}" "${tests[@]}" --quiet --message-format=json >"$work/built" || die "cargo could not build the tests"
+fi
 
 # All of them run, whatever fails.
 cat >"$work/job" <<EOF
