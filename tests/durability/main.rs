@@ -81,12 +81,21 @@ fn has_journal_to_replay(box_dir: &Path) -> bool {
     const INCOMPATIBLE_FEATURES: usize = 0x60;
     const RECOVER: u8 = 4;
     let out = box_dir.join("superblock");
-    let copied = Command::new("qemu-img")
-        .args(["dd", "-f", "qcow2", "-O", "raw", "bs=1024", "count=2"])
-        .arg(format!("if={}", box_dir.join("box.qcow2").display()))
-        .arg(format!("of={}", out.display()))
-        .output()
-        .expect("qemu-img runs");
+    let copy = || {
+        Command::new("qemu-img")
+            .args(["dd", "-f", "qcow2", "-O", "raw", "bs=1024", "count=2"])
+            .arg(format!("if={}", box_dir.join("box.qcow2").display()))
+            .arg(format!("of={}", out.display()))
+            .output()
+            .expect("qemu-img runs")
+    };
+    // The box is known to have ended when its shim has: an engine on its way out may have the disk open a moment longer.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut copied = copy();
+    while !copied.status.success() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+        copied = copy();
+    }
     assert!(copied.status.success(), "{copied:?}");
     let bytes = std::fs::read(&out).expect("the superblock");
     std::fs::remove_file(out).expect("it can be removed");
