@@ -122,7 +122,7 @@ func (e *Execution) Wait(ctx context.Context) (*Exit, error) {
 
 // ended waits in Go's poller until the process has ended, or nobody can tell any more how it does.
 func (e *Execution) ended(ctx context.Context) error {
-	fd, refused := e.exitDescriptor()
+	fd, refused := e.exitDescriptor(ctx)
 	if refused != nil {
 		return refused
 	}
@@ -157,7 +157,13 @@ func (e *Execution) ended(ctx context.Context) error {
 	return err
 }
 
-func (e *Execution) exitDescriptor() (int, *Error) {
+// exitDescriptor asks for it through the gate: it is had at once, but hundreds of goroutines at once would each have a
+// thread made for the asking.
+func (e *Execution) exitDescriptor(ctx context.Context) (int, error) {
+	if err := e.gate.enter(ctx); err != nil {
+		return -1, err
+	}
+	defer e.gate.leave()
 	ptr, err := e.handle.use()
 	if err != nil {
 		return -1, err
@@ -166,7 +172,10 @@ func (e *Execution) exitDescriptor() (int, *Error) {
 	var fd C.int32_t
 	var raw *C.boxlite_error
 	code := C.boxlite_execution_exit_fd((*C.boxlite_execution)(ptr), &fd, &raw)
-	return int(fd), failure(code, raw)
+	if refused := failure(code, raw); refused != nil {
+		return -1, refused
+	}
+	return int(fd), nil
 }
 
 // readable asks without waiting.
