@@ -14,6 +14,8 @@ use super::small_box::small_box;
 use super::{NoBoxesLeft, another_process, open};
 
 const LIVES: u32 = 12;
+/// Less than a life takes where nothing else is done: half a second as a clone, with its empty disk made first.
+const LIFE: Duration = Duration::from_millis(400);
 
 /// The other process: one box after another is made, used and removed, and each step has to succeed.
 pub(crate) async fn lives(home: &Path) {
@@ -64,8 +66,8 @@ async fn who_opens_the_home_takes_nothing_from_a_process_that_stands_still() {
                 assert!(Instant::now() < deadline, "no directory of a box comes");
             }
         } else {
-            // Anywhere between create and remove, which take about a second and a half.
-            tokio::time::sleep(Duration::from_millis(120) * life).await;
+            // Anywhere between create and remove: later than that, the other would be ahead of this.
+            tokio::time::sleep(LIFE * life / LIVES).await;
         }
         other.signal(libc::SIGSTOP);
         let before = lasting(&boxes);
