@@ -23,6 +23,9 @@ const TWENTY: usize = 20;
 /// Commands that a shell in the guest starts to tell what one costs there.
 const FORKS: usize = 50;
 const IMAGE: &str = "localhost/bench:latest";
+/// Less than any host's: podman's own defaults are more than some allow to be set.
+const NOFILE: &str = "--ulimit=nofile=1024:1024";
+const NPROC: &str = "--ulimit=nproc=512:512";
 
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -198,9 +201,11 @@ impl Ours {
         let began = Instant::now();
         let sandbox = self.start().await;
         let first_output = began.elapsed();
+        // A box that is gone has no steps to tell of.
+        let steps = sandbox.info().start_stages;
         self.remove(&sandbox).await;
         let took = began.elapsed();
-        for stage in sandbox.info().start_stages {
+        for stage in steps {
             stages.entry(stage.name).or_default().push(stage.took.as_secs_f64() * 1e3);
         }
         stages.entry("(first output)".into()).or_default().push(first_output.as_secs_f64() * 1e3);
@@ -338,7 +343,10 @@ impl Podman {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("podman");
         command.arg("--root").arg(self.dir.join("root")).arg("--runroot").arg(self.dir.join("run"));
-        command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"]).args(words);
+        // crun refuses hosts that have both versions of control groups.
+        command
+            .args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"])
+            .args(words);
         command
     }
 
@@ -350,12 +358,17 @@ impl Podman {
 
     fn run_and_remove(&self) -> Duration {
         let began = Instant::now();
-        assert_eq!(self.output(&["run", "--rm", "--network=none", IMAGE, "echo", "hello"]), "hello\n");
+        assert_eq!(
+            self.output(&["run", "--rm", "--network=none", NOFILE, NPROC, IMAGE, "echo", "hello"]),
+            "hello\n"
+        );
         began.elapsed()
     }
 
     fn start(&self) -> String {
-        self.output(&["run", "-d", "--network=none", IMAGE, "sleep", "100000"]).trim().to_owned()
+        self.output(&["run", "-d", "--network=none", NOFILE, NPROC, IMAGE, "sleep", "100000"])
+            .trim()
+            .to_owned()
     }
 
     fn exec(&self, container: &str) -> Duration {
@@ -371,7 +384,8 @@ impl Podman {
     fn large_output(&self) -> Duration {
         let blocks = format!("count={}", STDOUT_BYTES >> 16);
         let began = Instant::now();
-        let words = ["run", "--rm", "--network=none", IMAGE, "dd", "if=/dev/zero", "bs=64k", &blocks];
+        let words =
+            ["run", "--rm", "--network=none", NOFILE, NPROC, IMAGE, "dd", "if=/dev/zero", "bs=64k", &blocks];
         let mut child =
             self.command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("podman runs");
         let mut stdout = child.stdout.take().expect("a pipe");

@@ -5,7 +5,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 cd "$root"
 
 missing=()
-command -v podman >/dev/null || missing+=(podman crun)
+command -v podman >/dev/null || missing+=(podman)
+command -v runc >/dev/null || missing+=(runc)
 python3 -c 'import matplotlib' 2>/dev/null || missing+=(python3-matplotlib)
 if [ "${#missing[@]}" -gt 0 ]; then
     command -v apt-get >/dev/null || die "install ${missing[*]}, then start again"
