@@ -25,9 +25,9 @@ use crate::litebox::start::Stages;
 use crate::log::LogLevel;
 use crate::model::id::BoxID;
 use crate::portal::Portal;
+use crate::vmm::Started;
 use crate::vmm::engine::Choice;
 use crate::vmm::pieces::Piece;
-use crate::vmm::{Started, StartingShim};
 
 /// What the shim needs beyond the boot's deadline: one more boot for the console, and its own end.
 const FAILURE_REPORT_TIME: Duration = Duration::from_secs(20);
@@ -106,7 +106,7 @@ impl Attempt<'_> {
         }
         let program = self.core.finder.find(Piece::Shim)?;
         let began = Instant::now();
-        let engine = self.choose_engine(&spec, &program).await?;
+        let engine = self.core.choose_engine(spec.options.engine, &program).await?;
         stages.add("engine-choice", began.elapsed());
         let began = Instant::now();
         self.prepare_directory(&spec, image).await?;
@@ -194,13 +194,7 @@ impl Attempt<'_> {
             return Err(caller_left());
         }
         self.core.check_open()?;
-        let program = program.to_owned();
-        let handle = self.core.executor.handle().clone();
-        let shim = executor::blocking(move || {
-            let _context = handle.enter();
-            StartingShim::spawn(&program, &shim_spec)
-        })
-        .await?;
+        let shim = self.core.spawn_shim(program, shim_spec).await?;
         let patience = boot_deadline() + FAILURE_REPORT_TIME;
         let (core, is_new) = (self.core, self.made_disk);
         // A directory without a row is nobody's: once a box can hold data, its row must survive a crash of the host.
@@ -221,11 +215,6 @@ impl Attempt<'_> {
                 .subject(self.row.id.as_str()),
             )
         })?
-    }
-
-    async fn choose_engine(&self, spec: &BoxSpec, shim: &Path) -> BoxliteResult<Choice> {
-        let (core, wanted, shim) = (self.core.clone(), spec.options.engine, shim.to_owned());
-        executor::blocking(move || core.engines.choose(wanted, &shim)).await
     }
 
     /// Records that the box runs. What the inner error gives back is still to be rolled back.

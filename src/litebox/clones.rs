@@ -17,7 +17,6 @@ use crate::litebox::plan::boot_deadline;
 use crate::litebox::spec::BoxSpec;
 use crate::log::LogLevel;
 use crate::model::types::StartCounts;
-use crate::vmm::StartingShim;
 use crate::vmm::engine::Choice;
 use crate::vmm::pieces::Piece;
 use crate::vmm::template::{Draft, Shape, TemplateKey};
@@ -154,8 +153,7 @@ fn make_later(core: &Arc<Core>, shape: Shape) {
 /// Makes the template of boxes like `spec`, where there is none.
 pub(crate) async fn prepare(core: &Arc<Core>, spec: &BoxSpec) -> BoxliteResult<()> {
     let program = core.finder.find(Piece::Shim)?;
-    let (choosing, wanted) = (core.clone(), spec.options.engine);
-    let engine = executor::blocking(move || choosing.engines.choose(wanted, &program)).await?;
+    let engine = core.choose_engine(spec.options.engine, &program).await?;
     let Some(shape) = shape_of(core, spec, &engine) else { return Ok(()) };
     ensure(core, shape).await
 }
@@ -236,12 +234,7 @@ async fn key(core: &Arc<Core>, shape: &Shape) -> BoxliteResult<Option<TemplateKe
 /// Has a shim make the machine; tells the rate of the time stamp counter that it was given.
 async fn freeze(core: &Arc<Core>, shape: &Shape, draft: &Draft) -> BoxliteResult<u32> {
     let program = core.finder.find(Piece::Shim)?;
-    let (spec, handle) = (shim_spec(shape, draft), core.executor.handle().clone());
-    let shim = executor::blocking(move || {
-        let _context = handle.enter();
-        StartingShim::spawn(&program, &spec)
-    })
-    .await?;
+    let shim = core.spawn_shim(&program, shim_spec(shape, draft)).await?;
     let answer = tokio::select! {
         answer = tokio::time::timeout(freeze_deadline() * 2, shim.ready()) => answer,
         error = core.shutting_down() => return Err(error),

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use boxlite_proto::shim::ShimSpec;
 use tokio::sync::watch;
 
 use crate::db::{BoxRow, Database, HeldBox};
@@ -19,12 +21,13 @@ use crate::litebox::spares::Spares;
 use crate::lock::{LockGuard, Locks};
 use crate::log::Log;
 use crate::model::id::BoxID;
+use crate::model::options::Engine;
 use crate::model::types::StartCounts;
 use crate::util::process_start_time;
-use crate::vmm::TscRate;
-use crate::vmm::engine::Engines;
+use crate::vmm::engine::{Choice, Engines};
 use crate::vmm::pieces::Finder;
 use crate::vmm::template::Templates;
+use crate::vmm::{StartingShim, TscRate};
 
 /// One runtime's engine room. Boxes and executions keep it; its threads end with the last runtime handle.
 pub(crate) struct Core {
@@ -184,6 +187,26 @@ impl Core {
     /// Whether a stop removed the box with this id.
     pub(crate) fn was_removed_by_stop(&self, key: &str) -> bool {
         BoxID::parse(key).is_some_and(|id| self.removed().contains(&id))
+    }
+
+    /// Which engine a box that asks for this one gets; the first time the probe runs a guest.
+    pub(crate) async fn choose_engine(
+        self: &Arc<Self>,
+        wanted: Option<Engine>,
+        shim: &Path,
+    ) -> BoxliteResult<Choice> {
+        let (core, shim) = (self.clone(), shim.to_owned());
+        executor::blocking(move || core.engines.choose(wanted, &shim)).await
+    }
+
+    /// Starts a shim; it is still to be waited for.
+    pub(crate) async fn spawn_shim(&self, program: &Path, spec: ShimSpec) -> BoxliteResult<StartingShim> {
+        let (program, handle) = (program.to_owned(), self.executor.handle().clone());
+        executor::blocking(move || {
+            let _context = handle.enter();
+            StartingShim::spawn(&program, &spec)
+        })
+        .await
     }
 
     /// A database call, off the async threads.

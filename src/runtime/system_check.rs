@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::errors::BoxliteError;
 use crate::litebox::core::Core;
-use crate::vmm::engine::Choice;
 use crate::vmm::pieces::{self, Piece};
+use crate::vmm::{self, engine::Choice};
 
 /// How an item came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -131,10 +131,7 @@ fn engine(core: &Core) -> Vec<CheckItem> {
 }
 
 fn memory() -> CheckItem {
-    let available_mib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib / 1024)
-    });
+    let available_mib = vmm::available_memory().map(|bytes| bytes >> 20);
     let (status, detail, remedy) = match available_mib {
         Some(mib) if mib >= 1024 => (CheckStatus::Ok, format!("{mib} MiB available"), ""),
         Some(mib) => (

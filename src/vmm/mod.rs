@@ -14,6 +14,7 @@ mod tree;
 mod tsc;
 mod usage;
 
+pub(crate) use host::available_memory;
 pub(crate) use locate::{is_shim, locate};
 pub(crate) use remembered::sweep_drafts;
 pub(crate) use shim::{Owner, ShimProcess, Started, StartingShim};

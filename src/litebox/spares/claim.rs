@@ -6,13 +6,13 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use boxlite_proto::agent::ClaimRequest;
 use boxlite_proto::agent_ttrpc::AgentClient;
 
 use super::Spare;
-use crate::db::BoxRow;
+use crate::db::{BoxRow, now_ns};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
 use crate::litebox::core::Core;
@@ -91,7 +91,7 @@ async fn turn(
     let mut request = ClaimRequest::new();
     request.hostname = hostname.to_owned();
     request.entropy = entropy()?;
-    request.wall_clock_ns = wall_clock_ns();
+    request.wall_clock_ns = now_ns();
     let limit = portal::within(PATIENCE);
     // A directory without a row is nobody's: once the box can hold data, its row must survive a crash of the host.
     let (answer, kept) = tokio::join!(
@@ -112,9 +112,4 @@ fn entropy() -> BoxliteResult<Vec<u8>> {
         .and_then(|mut random| random.read_exact(&mut entropy))
         .map_err(|error| BoxliteError::io("read", "/dev/urandom".as_ref(), &error))?;
     Ok(entropy)
-}
-
-fn wall_clock_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -22,7 +22,7 @@ use crate::litebox::plan::{Plan, boot_deadline};
 use crate::litebox::spec::BoxImage;
 use crate::model::id::{BoxID, BoxIDMint};
 use crate::portal::Portal;
-use crate::vmm::StartingShim;
+use crate::vmm;
 use crate::vmm::engine::Choice;
 use crate::vmm::pieces::Piece;
 
@@ -41,8 +41,7 @@ pub(super) async fn make(core: &Arc<Core>, kind: Kind, image: BoxImage) -> Boxli
     let spec = kind.spec();
     check_memory(needed).await?;
     clones::prepare(core, &spec).await?;
-    let (choosing, shim, wanted) = (core.clone(), core.finder.find(Piece::Shim)?, spec.options.engine);
-    let engine = executor::blocking(move || choosing.engines.choose(wanted, &shim)).await?;
+    let engine = core.choose_engine(spec.options.engine, &core.finder.find(Piece::Shim)?).await?;
     let id = BoxIDMint::mint();
     let paths = core.layout.of_spare(&id);
     // Until the shim has the directory's own lock, this keeps others from clearing it away.
@@ -83,13 +82,7 @@ impl Maker<'_> {
             engine: &engine,
             is_spare: true,
         };
-        let shim_spec = plan.shim_spec(course)?;
-        let (program, handle) = (core.finder.find(Piece::Shim)?, core.executor.handle().clone());
-        let shim = executor::blocking(move || {
-            let _context = handle.enter();
-            StartingShim::spawn(&program, &shim_spec)
-        })
-        .await?;
+        let shim = core.spawn_shim(&core.finder.find(Piece::Shim)?, plan.shim_spec(course)?).await?;
         let answer = tokio::select! {
             answer = tokio::time::timeout(boot_deadline() + REPORT_TIME, shim.ready()) => answer,
             error = core.shutting_down() => return Err(error),
@@ -130,8 +123,10 @@ impl Maker<'_> {
 /// Runs a command as callers will: through the shell, where the image has one, to the last byte of its output.
 async fn warm_up(core: &Arc<Core>, live: &Arc<LiveBox>) -> BoxliteResult<()> {
     for _ in 0..WARM_UPS {
-        let mut command = BoxCommand::new("/bin/sh").args(["-c", "echo warm; echo warm >&2"]);
-        (command.stdout, command.stderr) = (OutputMode::Pipe, OutputMode::Pipe);
+        let command = BoxCommand::new("/bin/sh")
+            .args(["-c", "echo warm; echo warm >&2"])
+            .stdout_mode(OutputMode::Pipe)
+            .stderr_mode(OutputMode::Pipe);
         let wanted = Wanted { stdin: true, stdout: true, stderr: true };
         match exec::begin_in(core, live.clone(), command, wanted).await {
             Ok((execution, mut streams)) => {
@@ -158,7 +153,7 @@ async fn drain(mut stream: tokio::net::UnixStream) -> BoxliteResult<()> {
 
 /// A spare must not take memory that the host's programs need: twice its own has to be free.
 async fn check_memory(needed: u64) -> BoxliteResult<()> {
-    let available = executor::blocking(|| Ok(available_memory())).await?;
+    let available = executor::blocking(|| Ok(vmm::available_memory())).await?;
     match available {
         Some(available) if available < needed * 2 => Err(BoxliteError::ResourceExhausted(
             Detail::new(format!(
@@ -170,11 +165,4 @@ async fn check_memory(needed: u64) -> BoxliteResult<()> {
         )),
         _ => Ok(()),
     }
-}
-
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
