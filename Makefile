@@ -42,6 +42,14 @@ test-images: test-image-busybox ## Make the images the tests use (the Debian one
 test: ## Set up, build, and run every check and test
 	@scripts/test.sh
 
+.PHONY: conformance
+conformance: setup build test-image-busybox ## The same rows in C, C++, Go, Node.js and Rust: they must see the same
+	@scripts/test-conformance.sh
+
+.PHONY: conformance-leaks
+conformance-leaks: setup build test-image-busybox ## 1,000 commands from one process in each language: nothing may grow
+	@ROUNDS=200,1000 scripts/test-conformance.sh --rows 'leave nothing'
+
 .PHONY: chaos
 chaos: setup build test-image-busybox ## Kill KILLS processes at random instants (SEED or ERA repeat a run), into bench-results/chaos.json
 	@SUMMARY="$${SUMMARY-$(abspath bench-results/chaos.json)}" KILLS="$${KILLS-$(if $(ERA),,1000)}" scripts/chaos.sh
@@ -77,6 +85,18 @@ fmt: ## Format the Rust code
 .PHONY: header
 header: ## Write include/boxlite.h and the symbol list anew from src/capi
 	@BOXLITE_UPDATE=1 cargo test --release --locked --test header
+
+.PHONY: abi
+abi: ## Record in include/boxlite.abi what came to the header; what is recorded must not change
+	@scripts/abi.sh record
+
+.PHONY: dist
+dist: setup build ## Make an archive that is unpacked and used anywhere, in target/dist
+	@scripts/make-dist.sh
+
+.PHONY: doc-c
+doc-c: ## Make the C reference as HTML, in target/doc/html
+	@scripts/doc-c.sh
 
 .PHONY: bench
 bench: setup build test-images ## Run the benchmarks into bench-results/

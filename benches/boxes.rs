@@ -2,13 +2,17 @@
 //!
 //! Prints a table and writes `bench-results/boxes.json`. `BOXLITE_BENCH_ROUNDS` sets the cold starts (default 10).
 
+#[path = "support/figures.rs"]
+mod figures;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use boxlite::images::ProgressSink;
 use boxlite::litebox::{RunControl, RunOptions, RunOutput};
 use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, LiteBox, RootfsSpec};
-use boxlite_test_utils::home::{PerTestBoxHome, busybox_image, workspace};
+use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
+use figures::{median, number, record, round};
 use serde_json::json;
 
 const STDOUT_BYTES: u64 = 256 << 20;
@@ -20,7 +24,7 @@ async fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let rounds = std::env::var("BOXLITE_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let rounds = number("BOXLITE_BENCH_ROUNDS", 10);
     let home = PerTestBoxHome::new();
     // Every start is a boot.
     let runtime =
@@ -71,11 +75,7 @@ async fn main() {
         "stdout_mb_s": round(median(&mut rates)),
         "stages_ms": stages,
     });
-    let text = serde_json::to_string_pretty(&results).expect("numbers serialise");
-    println!("{text}");
-    let directory = workspace().join("bench-results");
-    std::fs::create_dir_all(&directory).expect("bench-results can be made");
-    std::fs::write(directory.join("boxes.json"), text + "\n").expect("the results are written");
+    println!("{}", record("boxes.json", &results));
 }
 
 /// Create → first output, with the image at hand and no VM prepared.
@@ -96,13 +96,4 @@ async fn run(sandbox: &LiteBox, command: BoxCommand) -> RunOutput {
         sandbox.run(command, options, &ProgressSink::none(), control).await.expect("the command runs");
     assert_eq!(output.exit.exit_code, 0);
     output
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }

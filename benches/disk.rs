@@ -2,10 +2,14 @@
 //!
 //! Prints a table and writes `bench-results/disk.json`. `BOXLITE_BENCH_ROUNDS` sets the turns (default 10).
 
+#[path = "support/figures.rs"]
+mod figures;
+
 use boxlite::litebox::OutputMode;
 use boxlite::runtime::options::{BoxliteOptions, DiskCache};
 use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, LiteBox, RootfsSpec};
-use boxlite_test_utils::home::{PerTestBoxHome, debian_image, workspace};
+use boxlite_test_utils::home::{PerTestBoxHome, debian_image};
+use figures::{median, number, record, round};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -17,8 +21,7 @@ async fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let rounds: usize =
-        std::env::var("BOXLITE_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let rounds = number("BOXLITE_BENCH_ROUNDS", 10);
     let home = PerTestBoxHome::new();
     let options = BoxliteOptions { home_dir: home.path.clone(), image_registries: Vec::new() };
     let runtime = BoxliteRuntime::new(options).expect("the home opens");
@@ -34,14 +37,10 @@ async fn main() {
 
     let results = json!({
         "writes": rounds * WRITES,
-        "writeback_fsync_ms": median(&mut in_honest),
-        "unsafe_fsync_ms": median(&mut in_throw_away),
+        "writeback_fsync_ms": round(median(&mut in_honest)),
+        "unsafe_fsync_ms": round(median(&mut in_throw_away)),
     });
-    let text = serde_json::to_string_pretty(&results).expect("numbers serialise");
-    println!("{text}");
-    let directory = workspace().join("bench-results");
-    std::fs::create_dir_all(&directory).expect("bench-results can be made");
-    std::fs::write(directory.join("disk.json"), text + "\n").expect("the results are written");
+    println!("{}", record("disk.json", &results));
 }
 
 async fn start(runtime: &BoxliteRuntime, disk_cache: DiskCache) -> LiteBox {
@@ -69,9 +68,4 @@ async fn times(sandbox: &LiteBox) -> Vec<f64> {
     let stdout: Vec<String> = execution.stdout().expect("stdout").collect().await;
     assert_eq!(execution.wait().await.expect("the end").exit_code, 0);
     stdout.concat().lines().map(|line| line.parse::<f64>().expect("a number") / 1e6).collect()
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    (values[values.len() / 2] * 1e3).round() / 1e3
 }

@@ -3,6 +3,9 @@
 //! Usage: `image LAYOUT OUT.json [ROUNDS]`, an OCI layout of gzip layers. Each side is a process started anew, writes
 //! to the file system of OUT.json, reads blobs that are in the page cache, and starts with nothing left to write back.
 
+#[path = "support/figures.rs"]
+mod figures;
+
 use std::error::Error;
 use std::fs;
 use std::ops::ControlFlow;
@@ -11,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use boxlite::disk::layers::{BuildLimits, LayerCompression, LayerSource, build_image_disk};
+use figures::{median, round};
 use serde_json::{Value, json};
 
 const BUILD: &str = "--build";
@@ -81,12 +85,11 @@ fn compare(layout: &Path, out: &Path, rounds: usize) -> Result<()> {
         }
     }
     let (ours_s, tar_s) = (median(&mut ours), median(&mut theirs));
-    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
     let result = json!({
-        "ours_s": rounded(ours_s),
-        "tar_s": rounded(tar_s),
-        "ratio": rounded(ours_s / tar_s),
-        "peak_rss_mb": rounded(peak as f64 / 1024.0),
+        "ours_s": round(ours_s),
+        "tar_s": round(tar_s),
+        "ratio": round(ours_s / tar_s),
+        "peak_rss_mb": round(peak as f64 / 1024.0),
         "rounds": rounds,
         "compressed_mb": compressed >> 20,
         "image_mb": image_bytes >> 20,
@@ -99,11 +102,6 @@ fn compare(layout: &Path, out: &Path, rounds: usize) -> Result<()> {
 fn run(name: &str, command: &mut Command) -> Result<()> {
     let status = command.stdin(Stdio::null()).status().map_err(|error| format!("{name}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{name}: {status}").into()) }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn layers(layout: &Path) -> Result<Vec<LayerSource>> {

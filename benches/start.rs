@@ -5,31 +5,31 @@
 //! `scripts/bench-start.sh` installs podman, runs this, and makes table and plot of it. `ROUNDS` (20) and
 //! `IDLE_SECONDS` (60) make it longer or shorter.
 
+#[path = "support/figures.rs"]
+mod figures;
+#[path = "support/podman.rs"]
+mod podman;
+#[path = "support/processes.rs"]
+mod processes;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use boxlite::images::ProgressSink;
 use boxlite::litebox::{RunControl, RunOptions, RunOutput};
 use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, LiteBox, RootfsSpec};
-use boxlite_test_utils::home::{PerTestBoxHome, busybox_image, workspace};
+use boxlite_test_utils::home::{PerTestBoxHome, busybox_image, debian_image};
+use figures::{median, number, record, round};
+use podman::{Podman, machine};
+use processes::{cpu_seconds, smaps, translations, tree};
 use serde_json::{Value, json};
 
 const STDOUT_BYTES: u64 = 256 << 20;
 const TWENTY: usize = 20;
 /// Commands that a shell in the guest starts to tell what one costs there.
 const FORKS: usize = 50;
-const IMAGE: &str = "localhost/bench:latest";
-/// Less than any host's: podman's own defaults are more than some allow to be set.
-const NOFILE: &str = "--ulimit=nofile=1024:1024";
-const NPROC: &str = "--ulimit=nproc=512:512";
-
-fn number(variable: &str, default: usize) -> usize {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -45,6 +45,7 @@ async fn main() {
     };
     let ours = open(0);
     let podman = Podman::new(home.path.with_file_name("podman"));
+    podman.pull(&Image::Debian.reference(), Image::Debian.tag());
     let mut times = Times::default();
 
     // The image's disk is written and the host's clock measured; then boxes boot, for as long as there is no template.
@@ -56,8 +57,15 @@ async fn main() {
         times.note("cold", cold.run_and_remove().await);
     }
     cold.0.shutdown(None).await.expect("the runtime shuts down");
-    ours.0.prepare(&options()).await.expect("a template is made");
+    ours.0.prepare(&Image::Busybox.options()).await.expect("a template is made");
 
+    // The first clones have their box set up themselves; then there is a template of their image.
+    for _ in 0..rounds.div_ceil(6) {
+        times.note("run_first_clones", ours.run_and_remove().await);
+    }
+    while ours.0.start_counts().templates_made < 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     for _ in 0..2 {
         ours.run_and_remove().await;
         podman.run_and_remove();
@@ -77,7 +85,28 @@ async fn main() {
         times.note("run_podman_beside_spare", podman.run_and_remove());
     }
 
-    let sandbox = ours.start().await;
+    // Each box takes the spare of the image before.
+    let mut other_stages: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let swaps = rounds.next_multiple_of(2) + 2;
+    for round in 0..swaps {
+        let (image, ours_named, podmans_named) = OTHER[(round + 1) % 2];
+        warm.await_spare().await;
+        let took = warm.run_image_and_note(image, &mut other_stages).await;
+        let podmans = podman.run_and_remove_of(image.tag());
+        // The first ones find nothing in the host's page cache.
+        if round < 2 {
+            continue;
+        }
+        for (what, took) in [("run_spare_other_image", took), (ours_named, took)] {
+            times.note(what, took);
+        }
+        for (what, took) in [("run_podman_beside_other_image", podmans), (podmans_named, podmans)] {
+            times.note(what, took);
+        }
+    }
+    assert_eq!(warm.0.start_counts().swapped, swaps as u64);
+
+    let sandbox = ours.start(Image::Busybox).await;
     let container = podman.start();
     for round in 0..rounds * 5 {
         let (one, other) = (timed(run(&sandbox, &["true"])).await, podman.exec(&container));
@@ -86,20 +115,32 @@ async fn main() {
             times.note("exec_podman", other);
         }
     }
-    for _ in 0..5 {
+    if let Some(caller) = std::env::var_os("BENCH_C_CALLER") {
+        for took in from_c(Path::new(&caller), &home.path, rounds * 5) {
+            times.note("exec_from_c", took);
+        }
+    }
+    // By turns, and many in a row on either side: after a container's command every cache holds something else.
+    for _ in 0..rounds {
         times.note("fork_exec", fork_exec(&sandbox).await);
+        for _ in 0..5 {
+            times.note("exec_in_a_row", timed(run(&sandbox, &["true"])).await);
+        }
     }
     for _ in 0..3 {
         times.note("stdout", ours.large_output(&sandbox).await);
-        times.note("stdout_podman", podman.large_output());
+        times.note("stdout_podman", large_output_of(&podman));
     }
     ours.remove(&sandbox).await;
     podman.remove(&container);
 
+    let of_one_image = open(1);
+    of_one_image.run_and_remove().await;
+    of_one_image.await_spare().await;
     for _ in 0..3 {
         let began = Instant::now();
         for _ in 0..TWENTY {
-            warm.run_and_remove().await;
+            of_one_image.run_and_remove().await;
         }
         times.note("twenty", began.elapsed());
         let began = Instant::now();
@@ -109,7 +150,8 @@ async fn main() {
         times.note("twenty_podman", began.elapsed());
     }
     drop(podman);
-    let claimed = warm.0.start_counts().claimed;
+    of_one_image.0.shutdown(None).await.expect("the runtime shuts down");
+    let of_spares = warm.0.start_counts();
     warm.0.shutdown(None).await.expect("the runtime shuts down");
     let idle = idle_cost(&ours).await;
     let counts = ours.0.start_counts();
@@ -119,26 +161,35 @@ async fn main() {
         "rounds": rounds,
         "machine": machine(),
         "run_spare_ratio": times.ratio("run_spare", "run_podman_beside_spare"),
-        "run_spare_other_image_ratio": Value::Null,
-        "why_null": "a spare serves boxes of its own image only; others are cloned",
+        "run_spare_other_image_ratio":
+            times.ratio("run_spare_other_image", "run_podman_beside_other_image"),
+        "run_spare_other_image_ratios": {
+            "busybox after debian": times.ratio(OTHER[0].1, OTHER[0].2),
+            "debian after busybox": times.ratio(OTHER[1].1, OTHER[1].2),
+        },
+        "run_first_clones_s": round(times.median("run_first_clones")),
         "run_clone_ratio": times.ratio("run_clone", "run_podman"),
         "exec_ratio": times.ratio("exec", "exec_podman"),
-        "exec_vs_fork_ratio": times.ratio("exec", "fork_exec"),
+        "exec_from_c_ms": times.0.contains_key("exec_from_c").then(|| round(times.median("exec_from_c") * 1e3)),
+        "exec_vs_fork_ratio": times.ratio("exec_in_a_row", "fork_exec"),
         "twenty_ratio": times.ratio("twenty", "twenty_podman"),
         "stdout_mb_s": round(STDOUT_BYTES as f64 / 1e6 / times.median("stdout")),
         "stdout_podman_mb_s": round(STDOUT_BYTES as f64 / 1e6 / times.median("stdout_podman")),
         "cold_s": round(times.median("cold")),
         "idle_private_mb": idle["private_mb"],
         "idle": idle,
-        "clone_stages_ms": stages.iter_mut().map(|(name, took)| (name.clone(), json!(round(median(took))))).collect::<serde_json::Map<_, _>>(),
-        "spare_stages_ms": spare_stages.iter_mut().map(|(name, took)| (name.clone(), json!(round(median(took))))).collect::<serde_json::Map<_, _>>(),
-        "started": { "booted": counts.booted, "cloned": counts.cloned, "claimed": claimed },
+        "clone_stages_ms": medians(stages),
+        "spare_stages_ms": medians(spare_stages),
+        "spare_other_image_stages_ms": medians(other_stages),
+        "started": {
+            "booted": counts.booted,
+            "cloned": counts.cloned,
+            "claimed": of_spares.claimed,
+            "swapped": of_spares.swapped,
+        },
         "times_s": times.0,
     });
-    let text = serde_json::to_string_pretty(&results).expect("numbers serialise");
-    let directory = workspace().join("bench-results");
-    fs::create_dir_all(&directory).expect("bench-results can be made");
-    fs::write(directory.join("start.json"), text + "\n").expect("the results are written");
+    record("start.json", &results);
 }
 
 /// Every time in seconds, by what was timed.
@@ -161,8 +212,42 @@ impl Times {
     }
 }
 
-fn options() -> BoxOptions {
-    BoxOptions { rootfs: RootfsSpec::Image(busybox_image()), ..BoxOptions::default() }
+#[derive(Clone, Copy)]
+enum Image {
+    Busybox,
+    Debian,
+}
+
+/// The images that take turns, and what their times are called: the boxes', podman's.
+const OTHER: [(Image, &str, &str); 2] = [
+    (Image::Busybox, "run_spare_busybox_after_debian", "run_podman_busybox"),
+    (Image::Debian, "run_spare_debian_after_busybox", "run_podman_debian"),
+];
+
+impl Image {
+    fn reference(self) -> String {
+        match self {
+            Self::Busybox => busybox_image(),
+            Self::Debian => debian_image(),
+        }
+    }
+
+    /// Its name in podman's store.
+    fn tag(self) -> &'static str {
+        match self {
+            Self::Busybox => podman::IMAGE,
+            Self::Debian => "localhost/bench-debian:latest",
+        }
+    }
+
+    fn options(self) -> BoxOptions {
+        BoxOptions { rootfs: RootfsSpec::Image(self.reference()), ..BoxOptions::default() }
+    }
+}
+
+/// Of steps, in milliseconds.
+fn medians(mut steps: BTreeMap<String, Vec<f64>>) -> Value {
+    steps.iter_mut().map(|(name, took)| (name.clone(), json!(round(median(took))))).collect()
 }
 
 async fn timed<T>(work: impl Future<Output = T>) -> Duration {
@@ -174,8 +259,8 @@ async fn timed<T>(work: impl Future<Output = T>) -> Duration {
 struct Ours(BoxliteRuntime);
 
 impl Ours {
-    async fn start(&self) -> LiteBox {
-        let sandbox = self.0.create(options(), None).await.expect("the box is created");
+    async fn start(&self, image: Image) -> LiteBox {
+        let sandbox = self.0.create(image.options(), None).await.expect("the box is created");
         assert_eq!(run(&sandbox, &["echo", "hello"]).await.stdout, b"hello\n");
         sandbox
     }
@@ -196,10 +281,14 @@ impl Ours {
         self.run_and_note(&mut BTreeMap::new()).await
     }
 
-    /// Create → first output → removed.
     async fn run_and_note(&self, stages: &mut BTreeMap<String, Vec<f64>>) -> Duration {
+        self.run_image_and_note(Image::Busybox, stages).await
+    }
+
+    /// Create → first output → removed.
+    async fn run_image_and_note(&self, image: Image, stages: &mut BTreeMap<String, Vec<f64>>) -> Duration {
         let began = Instant::now();
-        let sandbox = self.start().await;
+        let sandbox = self.start(image).await;
         let first_output = began.elapsed();
         // A box that is gone has no steps to tell of.
         let steps = sandbox.info().start_stages;
@@ -233,6 +322,24 @@ async fn run(sandbox: &LiteBox, words: &[&str]) -> RunOutput {
     output
 }
 
+fn large_output_of(podman: &Podman) -> Duration {
+    let blocks = format!("count={}", STDOUT_BYTES >> 16);
+    let began = Instant::now();
+    assert_eq!(podman.piped(&["dd", "if=/dev/zero", "bs=64k", &blocks]), STDOUT_BYTES);
+    began.elapsed()
+}
+
+/// The calls of a C program that runs `true` in a box of its own.
+fn from_c(caller: &Path, home: &Path, rounds: usize) -> Vec<Duration> {
+    let mut command = Command::new(caller);
+    let output =
+        command.arg(home).arg(busybox_image()).arg(rounds.to_string()).stderr(Stdio::inherit()).output();
+    let output = output.expect("the C program runs");
+    assert!(output.status.success(), "the C program fails");
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.lines().map(|line| Duration::from_secs_f64(line.parse().expect("seconds"))).collect()
+}
+
 /// What one fork, exec and wait take in the guest: a shell's many, less its none.
 async fn fork_exec(sandbox: &LiteBox) -> Duration {
     let mut took = [Duration::ZERO; 2];
@@ -247,7 +354,7 @@ async fn fork_exec(sandbox: &LiteBox) -> Duration {
 async fn idle_cost(ours: &Ours) -> Value {
     let mut boxes = Vec::new();
     for _ in 0..TWENTY {
-        let sandbox = ours.start().await;
+        let sandbox = ours.start(Image::Busybox).await;
         run(&sandbox, &["true"]).await;
         boxes.push(sandbox);
     }
@@ -280,162 +387,4 @@ async fn idle_cost(ours: &Ours) -> Value {
         "cpu_percent_of_a_core": round(median(&mut percent)),
         "cpu_percent_worst": round(percent.last().copied().unwrap_or_default()),
     })
-}
-
-/// The processes that name the box: its shim and its engine.
-fn tree(id: &str) -> Vec<u32> {
-    let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| word == id.as_bytes())
-    })
-    .collect()
-}
-
-fn smaps(pid: u32, field: &str) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
-}
-
-/// KiB of private pages that hold code and belong to no file: what QEMU has translated.
-fn translations(pid: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
-    let (mut is_code, mut kib) = (false, 0.0);
-    for line in text.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            [range, rights, _, _, _] if range.contains('-') => is_code = rights.contains('x'),
-            [range, _, _, _, _, ..] if range.contains('-') => is_code = false,
-            [field, size, _] if is_code && field.starts_with("Private_") => {
-                kib += size.parse::<f64>().unwrap_or_default();
-            }
-            _ => {}
-        }
-    }
-    kib
-}
-
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: f64 =
-        after_name.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<f64>().ok()).sum();
-    ticks / 100.0
-}
-
-/// podman with a store of its own, which goes with it.
-struct Podman {
-    dir: PathBuf,
-}
-
-impl Podman {
-    fn new(dir: PathBuf) -> Self {
-        fs::create_dir_all(&dir).expect("a directory for podman");
-        let podman = Self { dir };
-        let pulled = podman.output(&["pull", "-q", &busybox_image()]);
-        let id = pulled.trim().lines().last().unwrap_or_default().to_owned();
-        podman.output(&["tag", &id, IMAGE]);
-        podman
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("podman");
-        command.arg("--root").arg(self.dir.join("root")).arg("--runroot").arg(self.dir.join("run"));
-        // crun refuses hosts that have both versions of control groups.
-        command
-            .args(["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none"])
-            .args(words);
-        command
-    }
-
-    fn output(&self, words: &[&str]) -> String {
-        let output = self.command(words).stderr(Stdio::inherit()).output().expect("podman runs");
-        assert!(output.status.success(), "podman {words:?}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    fn run_and_remove(&self) -> Duration {
-        let began = Instant::now();
-        assert_eq!(
-            self.output(&["run", "--rm", "--network=none", NOFILE, NPROC, IMAGE, "echo", "hello"]),
-            "hello\n"
-        );
-        began.elapsed()
-    }
-
-    fn start(&self) -> String {
-        self.output(&["run", "-d", "--network=none", NOFILE, NPROC, IMAGE, "sleep", "100000"])
-            .trim()
-            .to_owned()
-    }
-
-    fn exec(&self, container: &str) -> Duration {
-        let began = Instant::now();
-        self.output(&["exec", container, "true"]);
-        began.elapsed()
-    }
-
-    fn remove(&self, container: &str) {
-        self.output(&["rm", "-f", "-t", "0", container]);
-    }
-
-    fn large_output(&self) -> Duration {
-        let blocks = format!("count={}", STDOUT_BYTES >> 16);
-        let began = Instant::now();
-        let words =
-            ["run", "--rm", "--network=none", NOFILE, NPROC, IMAGE, "dd", "if=/dev/zero", "bs=64k", &blocks];
-        let mut child =
-            self.command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("podman runs");
-        let mut stdout = child.stdout.take().expect("a pipe");
-        let (mut total, mut buffer) = (0, vec![0; 1 << 16]);
-        loop {
-            match stdout.read(&mut buffer).expect("its output") {
-                0 => break,
-                length => total += length as u64,
-            }
-        }
-        assert!(child.wait().expect("its end").success() && total == STDOUT_BYTES);
-        began.elapsed()
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = self.command(&["rm", "-a", "-f", "-t", "0"]).output();
-        let _ = self.command(&["unshare", "true"]).output();
-        // Its layers may be mounted.
-        let _ = Command::new("umount").args(["-R", "-q"]).arg(self.dir.join("root/overlay")).output();
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn machine() -> Value {
-    let first = |path: &str, name: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
-        line.split_once([':', '=']).map(|(_, value)| value.trim().trim_matches('"').to_owned())
-    };
-    let version = |program: &str| {
-        let output = Command::new(program).arg("--version").output().ok()?;
-        String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
-    };
-    json!({
-        "cpu": first("/proc/cpuinfo", "model name"),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "system": first("/etc/os-release", "PRETTY_NAME"),
-        "kvm": Path::new("/dev/kvm").exists(),
-        "qemu": version("qemu-system-x86_64"),
-        "podman": version("podman"),
-    })
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }

@@ -61,7 +61,15 @@ public:
         boxlite_box_free(box_);
         OK(boxlite_runtime_shutdown(runtime_, 0, nullptr, &error));
         boxlite_runtime_free(runtime_);
-        std::filesystem::remove_all(home_);
+        // A runtime that was freed closes its database in the background, which may make a file anew meanwhile.
+        std::error_code left;
+        for (int tries = 0; tries < 100 && std::filesystem::exists(home_); tries++) {
+            std::filesystem::remove_all(home_, left);
+            usleep(left ? 100000 : 0);
+        }
+        if (left) {
+            fail("the home can't be deleted: " + left.message());
+        }
     }
 
     std::string run(const char *script)

@@ -3,9 +3,11 @@
 
 #include <pthread.h>
 
+/* Anything that takes longer has gone wrong. */
+enum { PATIENCE_MS = 60000 };
+
 struct seen {
     int count, cancel_at;
-    long long first, last;
     char stage[32];
     pthread_t thread;
     boxlite_call *call;
@@ -23,11 +25,7 @@ static int32_t note(const boxlite_progress *progress, void *user)
     }
     CHECK(boxlite_progress_layer_digest(progress, layers) == NULL);
     snprintf(seen->stage, sizeof seen->stage, "%s", boxlite_progress_stage(progress));
-    seen->last = now_ms();
-    if (seen->count++ == 0) {
-        seen->first = seen->last;
-    }
-    return seen->count == seen->cancel_at;
+    return ++seen->count == seen->cancel_at;
 }
 
 static void check_status(boxlite_box *box, int32_t status)
@@ -67,43 +65,57 @@ static void a_cancelled_call_begins_nothing(boxlite_runtime *runtime)
     boxlite_call_free(call);
 }
 
-/* 200 ms are too few to boot: the start is undone, and the next one works. */
-static void a_start_that_is_cut_off_is_undone(boxlite_box *box)
+/* A start that is cut off is undone, and the next one works, whatever the deadline falls into. A machine may be fast enough
+ * for the longer ones. Gives the box. */
+static boxlite_box *a_start_that_is_cut_off_is_undone(boxlite_runtime *runtime)
 {
-    boxlite_call *call = new_call(200);
-    long long start = now_ms();
-    EXPECT(BOXLITE_TIMEOUT, boxlite_box_start(box, call, &error));
-    CHECK(now_ms() - start >= 200 && now_ms() - start < 5000);
-    long long deadline = now_ms() + 5000;
-    boxlite_info *info;
-    int32_t pid;
-    do {
-        OK(boxlite_box_info(box, NULL, &info, &error));
-        pid = boxlite_info_pid(info);
-        boxlite_info_free(info);
-        sleep_ms(50);
-    } while (pid != 0 && now_ms() < deadline);
-    CHECK_INT(pid, 0);
-    boxlite_call_free(call);
+    for (long long limit_ms = 200; limit_ms > 0; limit_ms /= 2) {
+        boxlite_box *box = create_box(runtime, NULL);
+        boxlite_call *call = new_call(limit_ms);
+        long long start = now_ms();
+        boxlite_code code = boxlite_box_start(box, call, &error);
+        long long took = now_ms() - start;
+        bool is_cut = code != BOXLITE_OK;
+        EXPECT(is_cut ? BOXLITE_TIMEOUT : BOXLITE_OK, code);
+        boxlite_call_free(call);
+        if (is_cut) {
+            CHECK(took >= limit_ms && took < PATIENCE_MS);
+            CHECK(wait_until_gone(boxlite_box_id(box), PATIENCE_MS));
+            CHECK_INT(shim_pid(box), 0);
+            return box;
+        }
+        OK(boxlite_remove(runtime, boxlite_box_id(box), 1, NULL, &error));
+        boxlite_box_free(box);
+    }
+    CHECK(!"a deadline of a millisecond cuts a start off");
+    give_up();
 }
 
-static void a_callback_can_cancel(boxlite_box *box)
+static void a_callback_can_cancel(boxlite_runtime *runtime)
 {
+    boxlite_box *box = create_box(runtime, NULL);
     boxlite_call *call = new_call(-1);
     struct seen seen = {.cancel_at = 1, .thread = pthread_self()};
     OK(boxlite_call_set_progress(call, note, &seen, &error));
     EXPECT(BOXLITE_CANCELLED, boxlite_box_start(box, call, &error));
-    CHECK_INT(seen.count, 1);
+    /* The one that cancelled, and the last. */
+    CHECK_INT(seen.count, 2);
+    CHECK_STR(seen.stage, "failed");
     boxlite_call_free(call);
+    OK(boxlite_remove(runtime, boxlite_box_id(box), 1, NULL, &error));
+    boxlite_box_free(box);
 }
 
 static void progress_is_told_on_this_thread(boxlite_box *box)
 {
-    boxlite_call *call = new_call(60000);
+    boxlite_call *call = new_call(5 * PATIENCE_MS);
     struct seen seen = {.cancel_at = -1, .thread = pthread_self()};
     OK(boxlite_call_set_progress(call, note, &seen, &error));
+    long long start = now_ms();
     OK(boxlite_box_start(box, call, &error));
-    CHECK(seen.count >= 1 && seen.count <= (seen.last - seen.first) / 50 + 2);
+    long long took = now_ms() - start + 1;
+    /* At most twenty a second, and the last. */
+    CHECK(seen.count >= 1 && seen.count <= took / 50 + 2);
     CHECK_STR(seen.stage, "done");
     check_status(box, BOXLITE_STATUS_RUNNING);
 
@@ -114,9 +126,12 @@ static void progress_is_told_on_this_thread(boxlite_box *box)
     CHECK(boxlite_info_started_at_ms(info) >= boxlite_info_created_at_ms(info));
     for (size_t i = 0; i < boxlite_info_stage_len(info); i++) {
         CHECK(boxlite_info_stage_name(info, i)[0] != '\0' && boxlite_info_stage_us(info, i) >= 0);
-        sum += boxlite_info_stage_us(info, i);
+        /* Parts of a stage, by the guest's clock, have a slash in their names. */
+        if (strchr(boxlite_info_stage_name(info, i), '/') == NULL) {
+            sum += boxlite_info_stage_us(info, i);
+        }
     }
-    CHECK(sum > 100000 && sum < 60000000);
+    CHECK(sum > 0 && sum <= took * 1000);
     CHECK(boxlite_info_stage_name(info, boxlite_info_stage_len(info)) == NULL);
     boxlite_info_free(info);
     boxlite_call_free(call);
@@ -129,7 +144,7 @@ static void a_stop_goes_on_without_its_caller(boxlite_runtime *runtime, boxlite_
     CHECK(code == BOXLITE_TIMEOUT || code == BOXLITE_OK);
     EXPECT(code, code);
     boxlite_call_free(call);
-    long long deadline = now_ms() + 15000;
+    long long deadline = now_ms() + PATIENCE_MS;
     boxlite_info *info;
     int32_t status;
     do {
@@ -147,9 +162,8 @@ int main(void)
     boxlite_runtime *runtime = open_runtime();
     settings();
     a_cancelled_call_begins_nothing(runtime);
-    boxlite_box *box = create_box(runtime, NULL);
-    a_callback_can_cancel(box);
-    a_start_that_is_cut_off_is_undone(box);
+    a_callback_can_cancel(runtime);
+    boxlite_box *box = a_start_that_is_cut_off_is_undone(runtime);
     progress_is_told_on_this_thread(box);
     a_stop_goes_on_without_its_caller(runtime, box);
     boxlite_box_free(box);

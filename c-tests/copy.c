@@ -147,10 +147,7 @@ int main(void)
     bytes();
     cut_off();
     /* The threads of what was cut off may be at their end. */
-    for (int i = 0; i < 300 && count_entries("/proc/self/fd") > descriptors_before; i++) {
-        sleep_ms(100);
-    }
-    CHECK(count_entries("/proc/self/fd") <= descriptors_before);
+    CHECK_SETTLES("/proc/self/fd", descriptors_before);
     OK(boxlite_remove(runtime, boxlite_box_id(box), 1, NULL, &error));
     boxlite_box_free(box);
     OK(boxlite_runtime_shutdown(runtime, 1000, NULL, &error));

@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+enum { PATIENCE_MS = 60000 };
+
 static int32_t exit_fd(boxlite_box *box)
 {
     int32_t fd = -2;
@@ -41,7 +43,7 @@ static void one_that_never_ran(boxlite_runtime *runtime)
     EXPECT(BOXLITE_INVALID_STATE, boxlite_box_wait(box, NULL, &end, &error));
     CHECK(end == NULL);
     int32_t fd = exit_fd(box);
-    CHECK(readable(fd, 10000));
+    CHECK(readable(fd, PATIENCE_MS));
     close(fd);
     EXPECT(BOXLITE_NOT_FOUND, boxlite_box_log_fd(box, BOXLITE_BOX_LOG_CONSOLE, &fd, &error));
     CHECK_INT(fd, -1);
@@ -84,8 +86,8 @@ static void a_stop(boxlite_runtime *runtime, boxlite_runtime *other)
     pthread_join(thread, NULL);
     CHECK_INT(waiting.reason, BOXLITE_END_STOPPED);
     char byte;
-    CHECK(readable(here, 10000) && read(here, &byte, 1) == 0 && readable(here, 0));
-    CHECK(readable(there, 10000));
+    CHECK(readable(here, PATIENCE_MS) && read(here, &byte, 1) == 0 && readable(here, 0));
+    CHECK(readable(there, PATIENCE_MS));
     check_ended(box, BOXLITE_END_STOPPED, "stopped");
     check_ended(elsewhere, BOXLITE_END_STOPPED, "stopped");
     close(here), close(there);
@@ -97,7 +99,7 @@ static void a_stop(boxlite_runtime *runtime, boxlite_runtime *other)
     here = exit_fd(box);
     CHECK(!readable(here, 200));
     OK(boxlite_remove(runtime, "stopped", 1, NULL, &error));
-    CHECK(readable(here, 10000));
+    CHECK(readable(here, PATIENCE_MS));
     check_ended(box, BOXLITE_END_STOPPED, "");
     close(here);
     boxlite_box_free(box);
@@ -112,17 +114,17 @@ static void faults_are_told(boxlite_runtime *runtime)
     char command[64];
     snprintf(command, sizeof command, "pkill -KILL -P %d", (int)shim_pid(box));
     CHECK_INT(system(command), 0);
-    CHECK(readable(fd, 10000));
+    CHECK(readable(fd, PATIENCE_MS));
     close(fd);
     check_ended(box, BOXLITE_END_CRASHED, "engine");
 
     OK(boxlite_box_start(box, NULL, &error));
     fd = exit_fd(box);
     CHECK(kill(shim_pid(box), SIGKILL) == 0);
-    CHECK(readable(fd, 10000));
+    CHECK(readable(fd, PATIENCE_MS));
     close(fd);
     check_ended(box, BOXLITE_END_KILLED, "killed");
-    CHECK(wait_until_gone(boxlite_box_id(box), 10000));
+    CHECK(wait_until_gone(boxlite_box_id(box), PATIENCE_MS));
 
     /* Both runs are in the logs. */
     int32_t log;
@@ -155,7 +157,7 @@ static void one_that_removes_itself(boxlite_runtime *runtime)
     OK(boxlite_box_start(box, NULL, &error));
     int32_t fd = exit_fd(box);
     OK(boxlite_box_stop(box, NULL, &error));
-    CHECK(readable(fd, 10000));
+    CHECK(readable(fd, PATIENCE_MS));
     close(fd);
     check_ended(box, BOXLITE_END_STOPPED, "");
     boxlite_box_free(box);
@@ -174,7 +176,7 @@ int main(void)
     OK(boxlite_box_start(box, NULL, &error));
     int32_t fd = exit_fd(box);
     OK(boxlite_runtime_shutdown(runtime, -1, NULL, &error));
-    CHECK(readable(fd, 10000));
+    CHECK(readable(fd, PATIENCE_MS));
     check_ended(box, BOXLITE_END_STOPPED, "");
     close(fd);
     boxlite_box_free(box);

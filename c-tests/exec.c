@@ -166,13 +166,13 @@ static void a_background_child_does_not_hold_the_call(void)
 {
     long long start = now_ms();
     boxlite_exec_result *result = run(box, shell("sleep 600 & echo hi"));
-    CHECK(now_ms() - start < 5000);
+    CHECK(now_ms() - start < 60000);
     CHECK_STR(boxlite_exec_result_stdout(result), "hi\n");
     CHECK_INT(boxlite_exec_result_output_still_open(result), 1);
     boxlite_exec_result_free(result);
 
     boxlite_command *command = shell("(sleep 1; echo late) & echo early");
-    OK(boxlite_command_set_drain_ms(command, 10000, &error));
+    OK(boxlite_command_set_drain_ms(command, 60000, &error));
     result = run(box, command);
     CHECK_STR(boxlite_exec_result_stdout(result), "early\nlate\n");
     CHECK_INT(boxlite_exec_result_output_still_open(result), 0);

@@ -92,18 +92,6 @@ static void run_threads(int boxes_each)
     }
 }
 
-/* Threads and descriptors of what was just ended may go a moment later. */
-static void check_settles(const char *dir, int limit)
-{
-    long long deadline = now_ms() + 3000;
-    while (count_entries(dir) > limit && now_ms() < deadline) {
-        sleep_ms(20);
-    }
-    int count = count_entries(dir);
-    check(count <= limit, dir, __FILE__, __LINE__);
-    printf("%s: %d entries, %d before\n", dir, count, limit);
-}
-
 int main(void)
 {
     char tmp[512];
@@ -123,8 +111,8 @@ int main(void)
     long long start = now_ms();
     run_threads(BOXES_EACH);
     printf("%d boxes in %lld ms\n", THREADS * BOXES_EACH, now_ms() - start);
-    check_settles("/proc/self/fd", descriptors);
-    check_settles("/proc/self/task", threads);
+    CHECK_SETTLES("/proc/self/fd", descriptors);
+    CHECK_SETTLES("/proc/self/task", threads);
     CHECK_INT(waitpid(-1, NULL, WNOHANG), -1);
     CHECK_INT(errno, ECHILD);
     char *tree_now = list_tree(home());
@@ -134,7 +122,7 @@ int main(void)
 
     OK(boxlite_runtime_shutdown(runtime, 0, NULL, &error));
     boxlite_runtime_free(runtime);
-    check_settles("/proc/self/task", idle_threads);
+    CHECK_SETTLES("/proc/self/task", idle_threads);
     CHECK_INT(count_entries(tmp), 2);
     return finish();
 }

@@ -53,7 +53,7 @@ int main(void)
     OK(boxlite_runtime_options_set_home_dir(options, home(), &error));
     OK(boxlite_runtime_new(options, &runtime, &error));
     box = create_box(runtime, "kept");
-    call = new_call(5000);
+    call = new_call(60000);
     for (int round = 0; round < 3; round++) {
         pid_t child = fork();
         if (child == 0) {

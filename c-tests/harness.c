@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { SETTLE_MS = 60000 };
+
 _Thread_local boxlite_error *error;
 
 static int faults;
@@ -83,13 +85,19 @@ static int remove_entry(const char *path, const struct stat *stat, int kind, str
     return 0;
 }
 
-/* At exit, so also when the test gives up. A forked child that exits leaves it to its parent. */
+/* At exit, so also when the test gives up. A forked child that exits leaves it to its parent. What ends in the background,
+ * such as a database that is closed, may make a file anew meanwhile. */
 static void remove_home(void)
 {
     if (getpid() != home_owner) {
         return;
     }
-    nftw(home_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    for (int tries = 0; tries < 100 && nftw(home_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0; tries++) {
+        if (access(home_dir, F_OK) != 0) {
+            return;
+        }
+        sleep_ms(20);
+    }
 }
 
 int finish(void)
@@ -189,6 +197,23 @@ int count_entries(const char *dir)
         closedir(stream);
     }
     return count;
+}
+
+void check_settles(const char *dir, int most, const char *file, int line)
+{
+    long long deadline = now_ms() + SETTLE_MS;
+    int count = count_entries(dir);
+    while (count > most && now_ms() < deadline) {
+        sleep_ms(20);
+        count = count_entries(dir);
+    }
+    check(count <= most, dir, file, line);
+    if (count > most) {
+        char command[64];
+        printf("%s has %d entries, not %d\n", dir, count, most);
+        snprintf(command, sizeof command, "ls -l /proc/%d/fd; cat /proc/%d/task/*/comm", (int)getpid(), (int)getpid());
+        (void)!system(command);
+    }
 }
 
 static bool argv_has(const char *pid, const char *text)

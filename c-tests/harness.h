@@ -47,6 +47,10 @@ void sleep_ms(long long milliseconds);
 bool process_runs(int pid);
 /* How many entries a directory has, such as /proc/self/fd or /proc/self/task. */
 int count_entries(const char *dir);
+/* Checks that it has at most `most` before long: work in the background, such as the making of a template, lends a
+ * thread or a descriptor for a while, and what a free gives up goes a moment later. */
+#define CHECK_SETTLES(dir, most) check_settles((dir), (most), __FILE__, __LINE__)
+void check_settles(const char *dir, int most, const char *file, int line);
 /* How many processes have `text`, such as a box's id, in their argv. */
 int processes_with(const char *text);
 /* Sends them a signal; says how many there were. */

@@ -138,6 +138,12 @@ static void a_stop_of_what_never_ran(boxlite_runtime *runtime)
     boxlite_box_free(brief);
 }
 
+static int note_stage(const boxlite_progress *progress, void *last)
+{
+    snprintf(last, 32, "%s", boxlite_progress_stage(progress));
+    return 0;
+}
+
 static void an_image_that_is_not_there_is_named(boxlite_runtime *runtime)
 {
     boxlite_box_options *options;
@@ -146,8 +152,13 @@ static void an_image_that_is_not_there_is_named(boxlite_runtime *runtime)
     OK(boxlite_box_options_set_image(options, "oci:/no/such/layout", &error));
     OK(boxlite_create(runtime, options, NULL, NULL, &box, &error));
     boxlite_box_options_free(options);
-    boxlite_code code = boxlite_box_start(box, NULL, &error);
+    boxlite_call *call = new_call(-1);
+    char last[32] = "";
+    OK(boxlite_call_set_progress(call, note_stage, last, &error));
+    boxlite_code code = boxlite_box_start(box, call, &error);
     CHECK(code != BOXLITE_OK);
+    CHECK_STR(last, "failed");
+    boxlite_call_free(call);
     CHECK(strstr(boxlite_error_message(error), "/no/such/layout") != NULL);
     EXPECT(code, code);
     boxlite_info *info;

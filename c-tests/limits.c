@@ -1,4 +1,5 @@
-/* Limits that a box is made with: it is stopped when it has run, or been idle, for long enough, whoever watches. */
+/* Limits that a box is made with: it is stopped when it has run, or been idle, for long enough, whoever watches. And
+ * those of one command, each of which is not another's. */
 #include "harness.h"
 
 #include <unistd.h>
@@ -28,7 +29,7 @@ static boxlite_box *make(boxlite_runtime *runtime, const char *name, boxlite_box
 static void check_end(boxlite_box *box, int32_t reason)
 {
     boxlite_box_end *end;
-    boxlite_call *call = new_call(60000);
+    boxlite_call *call = new_call(180000);
     OK(boxlite_box_wait(box, call, &end, &error));
     CHECK_INT(boxlite_box_end_reason(end), reason);
     boxlite_box_end_free(end);
@@ -38,7 +39,7 @@ static void check_end(boxlite_box *box, int32_t reason)
 static void a_lifetime_ends_what_runs(boxlite_runtime *runtime)
 {
     boxlite_box *box = make(runtime, "mayfly", options_of(LIFETIME_MS, 0));
-    boxlite_command *command = shell("echo kept > /file; sync; sleep 600");
+    boxlite_command *command = shell("echo kept > /file; sleep 600");
     boxlite_execution *execution;
     boxlite_exit *exit;
     boxlite_info *info;
@@ -90,7 +91,7 @@ static void one_that_removes_itself(boxlite_runtime *runtime)
     boxlite_box *box = make(runtime, "gone", options), *found = NULL;
     OK(boxlite_box_start(box, NULL, &error));
     check_end(box, BOXLITE_END_IDLE);
-    long long limit = now_ms() + 20000;
+    long long limit = now_ms() + 60000;
     while (boxlite_get(runtime, "gone", NULL, &found, NULL) == BOXLITE_OK && now_ms() < limit) {
         boxlite_box_free(found);
         sleep_ms(50);
@@ -109,7 +110,7 @@ static void one_that_is_left_alone(boxlite_runtime *runtime)
     CHECK(shim_pid(box) > 0);
     OK(boxlite_runtime_shutdown(runtime, -1, NULL, &error));
     boxlite_runtime_free(runtime);
-    CHECK(wait_until_gone(boxlite_box_id(box), 60000));
+    CHECK(wait_until_gone(boxlite_box_id(box), 180000));
     boxlite_box_free(box);
 
     runtime = open_runtime();
@@ -134,12 +135,98 @@ static void processes_are_counted(boxlite_runtime *runtime)
     boxlite_box_free(box);
 }
 
+enum { PIDS = 12, MEMORY = 48 << 20, OPEN_FILES = 40, CPU_MILLIS = 200 };
+
+/* All four at once, so that any two that change places are seen. */
+static boxlite_command *limited(const char *script)
+{
+    boxlite_command *command = shell(script);
+    OK(boxlite_command_set_limits(command, PIDS, MEMORY, OPEN_FILES, CPU_MILLIS, &error));
+    return command;
+}
+
+static void a_command_has_limits_of_its_own(boxlite_runtime *runtime)
+{
+    boxlite_box *box = create_box(runtime, "limits");
+    boxlite_exec_result *result = run(box, limited("ulimit -n; ulimit -Hn"));
+    CHECK_STR(boxlite_exec_result_stdout(result), "40\n40\n");
+    boxlite_exec_result_free(result);
+
+    /* The shell is one of the processes. */
+    result = run(box, limited("for i in $(seq 30); do sleep 60 & echo $i; done"));
+    CHECK(strstr(boxlite_exec_result_stderr(result), "fork") != NULL);
+    CHECK(strstr(boxlite_exec_result_stdout(result), "\n11\n") != NULL);
+    CHECK(strstr(boxlite_exec_result_stdout(result), "\n12\n") == NULL);
+    boxlite_exec_result_free(result);
+
+    /* 16 MiB are within the limit, 128 MiB are within the box's memory only. */
+    result = run(box, limited("dd if=/dev/zero of=/dev/null bs=16M count=1 2>/dev/null; echo $?"));
+    CHECK_STR(boxlite_exec_result_stdout(result), "0\n");
+    CHECK_INT(boxlite_exec_result_oom_killed(result), 0);
+    boxlite_exec_result_free(result);
+    result = run(box, limited("exec dd if=/dev/zero of=/dev/null bs=128M count=1"));
+    CHECK_INT(boxlite_exec_result_signal(result), 9);
+    CHECK_INT(boxlite_exec_result_oom_killed(result), 1);
+    boxlite_exec_result_free(result);
+    result = run(box, shell("exec dd if=/dev/zero of=/dev/null bs=128M count=1"));
+    CHECK_INT(boxlite_exec_result_exit_code(result), 0);
+    boxlite_exec_result_free(result);
+
+    /* A fifth of a CPU, in hundredths of a second by the box's clock. A busy machine may take long for one turn. */
+    result = run(box, limited("began=$(tr -d . </proc/uptime | cut -d' ' -f1); now=$began; "
+                              "while [ $((now - began)) -lt 300 ]; do i=0; while [ $i -lt 500 ]; do i=$((i+1)); done; "
+                              "now=$(tr -d . </proc/uptime | cut -d' ' -f1); done; "
+                              "set -- $(cat /proc/$$/stat); echo $((${14} + ${15} + ${16} + ${17})) $((now - began))"));
+    int used = 0, took = 0;
+    CHECK_INT(sscanf(boxlite_exec_result_stdout(result), "%d %d", &used, &took), 2);
+    printf("a fifth of a CPU: %d hundredths of a second in %d\n", used, took);
+    CHECK(used > 0 && used < took / 2);
+    boxlite_exec_result_free(result);
+    OK(boxlite_remove(runtime, "limits", 1, NULL, &error));
+    boxlite_box_free(box);
+}
+
+static void check_files(boxlite_box *box, boxlite_command *command, const char *expected)
+{
+    boxlite_exec_result *result = run(box, command);
+    CHECK_STR(boxlite_exec_result_stdout(result), expected);
+    boxlite_exec_result_free(result);
+}
+
+/* Soft and hard limit, which root could raise if it had the capability. */
+static void files_are_counted(boxlite_runtime *runtime)
+{
+    static const char *const limits = "ulimit -n; ulimit -Hn; (ulimit -n 1000) 2>/dev/null || echo no more";
+    boxlite_box_options *options = options_of(0, 0);
+    OK(boxlite_box_options_set_max_open_files(options, 99, &error));
+    boxlite_box *box = make(runtime, "open", options);
+    check_files(box, shell(limits), "99\n99\nno more\n");
+    boxlite_command *command = shell(limits);
+    OK(boxlite_command_set_limits(command, 0, 0, 50, 0, &error));
+    check_files(box, command, "50\n50\nno more\n");
+    command = shell(limits);
+    OK(boxlite_command_set_limits(command, 0, 0, 500, 0, &error));
+    check_files(box, command, "99\n99\nno more\n");
+    boxlite_box_free(box);
+
+    /* Another runtime, and another start. */
+    boxlite_runtime *other = open_runtime();
+    OK(boxlite_get(other, "open", NULL, &box, &error));
+    check_files(box, shell("ulimit -n"), "99\n");
+    OK(boxlite_remove(other, "open", 1, NULL, &error));
+    boxlite_box_free(box);
+    OK(boxlite_runtime_shutdown(other, -1, NULL, &error));
+    boxlite_runtime_free(other);
+}
+
 static void nonsense_is_refused(void)
 {
     boxlite_box_options *options = options_of(0, 0);
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "ms", boxlite_box_options_set_max_lifetime_ms(options, -1, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "ms", boxlite_box_options_set_idle_timeout_ms(options, -1, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "pids", boxlite_box_options_set_pids_max(options, -1, &error));
+    EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "files", boxlite_box_options_set_max_open_files(options, -1, &error));
+    EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "files", boxlite_box_options_set_max_open_files(options, 1048577, &error));
     boxlite_box_options_free(options);
 }
 
@@ -147,10 +234,12 @@ int main(void)
 {
     boxlite_runtime *runtime = open_runtime();
     nonsense_is_refused();
+    files_are_counted(runtime);
     a_lifetime_ends_what_runs(runtime);
     only_an_idle_box_is_idle(runtime);
     one_that_removes_itself(runtime);
     processes_are_counted(runtime);
+    a_command_has_limits_of_its_own(runtime);
     one_that_is_left_alone(runtime);
     return finish();
 }

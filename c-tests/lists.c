@@ -120,7 +120,7 @@ static void names_are_unique(boxlite_runtime *runtime)
 static void found_or_made(boxlite_runtime *runtime)
 {
     boxlite_box *first, *again;
-    char prefix[2] = "";
+    char prefix[3] = "";
     int32_t created = -1;
     OK(boxlite_get_or_create(runtime, NULL, "shared", NULL, &created, &first, &error));
     CHECK_INT(created, 1);
@@ -130,7 +130,8 @@ static void found_or_made(boxlite_runtime *runtime)
     boxlite_box_free(again);
 
     /* A name that begins an id, and one that is an id, are names all the same. */
-    prefix[0] = boxlite_box_id(first)[0];
+    /* Longer than the names that other boxes have here. */
+    memcpy(prefix, boxlite_box_id(first), 2);
     const char *names[] = {prefix, boxlite_box_id(first)};
     for (int i = 0; i < 2; i++) {
         OK(boxlite_get_or_create(runtime, NULL, names[i], NULL, &created, &again, &error));

@@ -80,6 +80,10 @@ int main(void)
 
     /* Of its commands. */
     boxlite_execution *execution;
+    long long deadline = now_ms() + 60000;
+    while (figure_of(box, "guest_processes") != 0 && now_ms() < deadline) {
+        sleep_ms(10);
+    }
     CHECK_INT(figure_of(box, "guest_processes"), 0);
     command = shell("sleep 600 & sleep 600");
     OK(boxlite_box_exec_start(box, command, NULL, &execution, &error));

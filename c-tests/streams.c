@@ -1,6 +1,6 @@
-/* Commands that run while their streams are descriptors: taken, polled, taken over, closed. */
+/* Commands that run while their streams are descriptors: taken, polled, closed. */
 #define _GNU_SOURCE
-#include "harness.h"
+#include "commands.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,119 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 30000, MIB = 1 << 20 };
-
-static boxlite_runtime *runtime;
-static boxlite_box *box;
-
-static boxlite_command *piped(const char *script)
-{
-    boxlite_command *command = shell(script);
-    OK(boxlite_command_set_stdout(command, BOXLITE_OUTPUT_PIPE, &error));
-    OK(boxlite_command_set_stderr(command, BOXLITE_OUTPUT_PIPE, &error));
-    return command;
-}
-
-/* Starts a command and frees it. */
-static boxlite_execution *start(boxlite_command *command)
-{
-    boxlite_execution *execution;
-    OK(boxlite_box_exec_start(box, command, NULL, &execution, &error));
-    boxlite_command_free(command);
-    return execution;
-}
-
-static int take_stdin(boxlite_execution *execution)
-{
-    int fd;
-    OK(boxlite_execution_take_stdin(execution, 0, NULL, &fd, &error));
-    return fd;
-}
-
-static int take_stdout(boxlite_execution *execution)
-{
-    int fd;
-    OK(boxlite_execution_take_stdout(execution, BOXLITE_OFFSET_OLDEST, 0, NULL, &fd, &error));
-    return fd;
-}
-
-static bool readable(int fd, int limit_ms)
-{
-    struct pollfd one = {.fd = fd, .events = POLLIN};
-    return poll(&one, 1, limit_ms) == 1;
-}
-
-/* Reads to the end of file, into `text` as far as it goes; says how many bytes there were. */
-static size_t read_all(int fd, char *text, size_t size)
-{
-    size_t total = 0;
-    char chunk[65536];
-    while (readable(fd, PATIENCE_MS)) {
-        ssize_t count = read(fd, chunk, sizeof chunk);
-        if (count <= 0) {
-            CHECK_INT(count, 0);
-            break;
-        }
-        for (ssize_t i = 0; i < count; i++, total++) {
-            if (total + 1 < size) {
-                text[total] = chunk[i];
-            }
-        }
-    }
-    if (size > 0) {
-        text[total < size ? total : size - 1] = '\0';
-    }
-    return total;
-}
-
-/* Reads until `end` has come. */
-static void read_until(int fd, char *text, size_t size, const char *end)
-{
-    size_t total = 0;
-    text[0] = '\0';
-    while (strstr(text, end) == NULL && total + 1 < size && readable(fd, PATIENCE_MS)) {
-        ssize_t count = read(fd, text + total, size - 1 - total);
-        if (count <= 0) {
-            break;
-        }
-        total += (size_t)count;
-        text[total] = '\0';
-    }
-    CHECK(strstr(text, end) != NULL);
-}
-
-static void send_text(int fd, const char *text)
-{
-    CHECK_INT(send(fd, text, strlen(text), MSG_NOSIGNAL), (long long)strlen(text));
-}
-
-static void check_exit(boxlite_execution *execution, int code, int signal)
-{
-    boxlite_exit *exit;
-    boxlite_call *call = new_call(PATIENCE_MS);
-    OK(boxlite_execution_wait(execution, call, &exit, &error));
-    boxlite_call_free(call);
-    CHECK_INT(boxlite_exit_code(exit), code);
-    CHECK_INT(boxlite_exit_signal(exit), signal);
-    CHECK_INT(boxlite_exit_timed_out(exit), 0);
-    CHECK_INT(boxlite_exit_oom_killed(exit), 0);
-    boxlite_exit_free(exit);
-}
-
-struct state {
-    unsigned long long first, total, dropped;
-    int closed;
-};
-
-static struct state state_of(boxlite_execution *execution, int which)
-{
-    boxlite_stream_state *state;
-    OK(boxlite_execution_stream_state(execution, which, NULL, &state, &error));
-    struct state copy = {boxlite_stream_state_first(state), boxlite_stream_state_total(state),
-                         boxlite_stream_state_dropped(state), boxlite_stream_state_closed(state)};
-    boxlite_stream_state_free(state);
-    return copy;
-}
+enum { MIB = 1 << 20 };
 
 static void both_ways_and_a_half_close(void)
 {
@@ -290,87 +178,6 @@ static void a_terminal_is_one_stream(void)
     boxlite_execution_free(execution);
 }
 
-static boxlite_execution *attach(boxlite_runtime *from, const char *id)
-{
-    boxlite_box *there;
-    boxlite_execution *execution;
-    OK(boxlite_get(from, boxlite_box_id(box), NULL, &there, &error));
-    OK(boxlite_box_attach(there, id, NULL, &execution, &error));
-    boxlite_box_free(there);
-    return execution;
-}
-
-static void another_takes_over(void)
-{
-    boxlite_command *command = piped("while read line; do echo \"<$line>\"; done; exit 5");
-    OK(boxlite_command_set_stdin(command, BOXLITE_STDIN_KEEP, &error));
-    boxlite_execution *execution = start(command);
-    int in = take_stdin(execution), out = take_stdout(execution);
-    char text[64];
-    send_text(in, "first\n");
-    read_until(out, text, sizeof text, "<first>\n");
-    /* Kept: losing the connection is no end. */
-    close(in);
-
-    boxlite_runtime *second = open_runtime();
-    boxlite_execution *attached = attach(second, boxlite_execution_id(execution));
-    CHECK_STR(boxlite_execution_id(attached), boxlite_execution_id(execution));
-    int in2 = take_stdin(attached), out2;
-    OK(boxlite_execution_take_stdout(attached, 8, 0, NULL, &out2, &error));
-    /* Who had it before is told by an end, and can tell it from the stream's own. */
-    CHECK_INT((long long)read_all(out, text, sizeof text), 0);
-    struct state state = state_of(execution, BOXLITE_STREAM_STDOUT);
-    CHECK_INT(state.closed, 0);
-    send_text(in2, "second\n");
-    read_until(out2, text, sizeof text, "<second>\n");
-    CHECK_STR(text, "<second>\n");
-    state = state_of(attached, BOXLITE_STREAM_STDOUT);
-    CHECK_INT((long long)state.first, 8);
-    OK(boxlite_execution_close_stdin(attached, strlen("first\nsecond\n"), NULL, &error));
-    CHECK_INT((long long)read_all(out2, text, sizeof text), 0);
-    check_exit(attached, 5, 0);
-    check_exit(execution, 5, 0);
-    close(in2);
-    close(out);
-    close(out2);
-    boxlite_execution_free(attached);
-    OK(boxlite_runtime_shutdown(second, 1000, NULL, &error));
-    boxlite_runtime_free(second);
-    boxlite_execution_free(execution);
-}
-
-static void commands_are_listed(void)
-{
-    boxlite_execution *execution = start(shell("exec sleep 601"));
-    boxlite_execution_list *list;
-    OK(boxlite_box_executions(box, NULL, &list, &error));
-    size_t len = boxlite_execution_list_len(list);
-    CHECK(len > 3);
-    const boxlite_execution_info *info = boxlite_execution_list_at(list, len - 1);
-    CHECK_STR(boxlite_execution_info_id(info), boxlite_execution_id(execution));
-    CHECK_INT((long long)boxlite_execution_info_arg_len(info), 3);
-    CHECK_STR(boxlite_execution_info_arg(info, 2), "exec sleep 601");
-    CHECK(boxlite_execution_info_arg(info, 3) == NULL);
-    CHECK(boxlite_execution_info_started_at_ms(info) > 1600000000000);
-    CHECK_INT(boxlite_execution_info_tty(info), 0);
-    CHECK(boxlite_execution_info_exit(info) == NULL);
-    int ended = 0;
-    for (size_t i = 0; i + 1 < len; i++) {
-        const boxlite_exit *exit = boxlite_execution_info_exit(boxlite_execution_list_at(list, i));
-        ended += boxlite_exit_code(exit) == 5 && exit != NULL;
-    }
-    CHECK_INT(ended, 1);
-    CHECK(boxlite_execution_list_at(list, len) == NULL);
-    boxlite_execution_list_free(list);
-    boxlite_execution *none;
-    EXPECT_ABOUT(BOXLITE_NOT_FOUND, "nobody", boxlite_box_attach(box, "nobody", NULL, &none, &error));
-    CHECK(none == NULL);
-    OK(boxlite_execution_kill(execution, NULL, &error));
-    check_exit(execution, -1, SIGKILL);
-    OK(boxlite_execution_kill(execution, NULL, &error));
-    boxlite_execution_free(execution);
-}
-
 static void a_stream_does_not_block_where_it_must_not(void)
 {
     boxlite_execution *execution = start(piped("read line; echo $line"));
@@ -406,7 +213,7 @@ static void two_hundred_idle_commands_add_no_thread(void)
         struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = (uint32_t)i}};
         CHECK_INT(epoll_ctl(poller, EPOLL_CTL_ADD, exits[i], &event), 0);
     }
-    CHECK(count_entries("/proc/self/task") <= before);
+    CHECK_SETTLES("/proc/self/task", before);
     for (int i = 0; i < COMMANDS; i++) {
         OK(boxlite_execution_kill(executions[i], NULL, &error));
     }
@@ -455,10 +262,7 @@ static void the_boxs_end_is_everybodys(void)
 
 int main(void)
 {
-    signal(SIGPIPE, SIG_DFL);
-    runtime = open_runtime();
-    box = create_box(runtime, NULL);
-    int descriptors = count_entries("/proc/self/fd");
+    begin_commands();
 
     both_ways_and_a_half_close();
     what_was_taken_or_is_not_there_is_refused();
@@ -466,17 +270,9 @@ int main(void)
     a_taken_stream_loses_nothing_and_a_closed_one_blocks_nobody();
     the_end_is_a_descriptor();
     a_terminal_is_one_stream();
-    another_takes_over();
-    commands_are_listed();
     a_stream_does_not_block_where_it_must_not();
     two_hundred_idle_commands_add_no_thread();
     the_boxs_end_is_everybodys();
 
-    /* The runtime's own, such as the one of the box that ran, may be a few more. */
-    CHECK(count_entries("/proc/self/fd") <= descriptors + 4);
-    OK(boxlite_remove(runtime, boxlite_box_id(box), 1, NULL, &error));
-    boxlite_box_free(box);
-    OK(boxlite_runtime_shutdown(runtime, 1000, NULL, &error));
-    boxlite_runtime_free(runtime);
-    return finish();
+    return finish_commands();
 }

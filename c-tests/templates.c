@@ -26,7 +26,7 @@ static void a_call_that_is_cut_off_leaves_nothing(boxlite_runtime *runtime)
     EXPECT(BOXLITE_TIMEOUT, boxlite_runtime_prepare(runtime, options, call, &error));
     boxlite_call_free(call);
     boxlite_box_options_free(options);
-    CHECK(wait_until_gone(maker, 10000));
+    CHECK(wait_until_gone(maker, 60000));
 }
 
 int main(void)

@@ -48,7 +48,7 @@ static int count_entries(const char *path)
 static void wait_for_threads(int count)
 {
     struct timespec moment = {0, 20000000};
-    for (int i = 0; i < 100 && count_entries("/proc/self/task") > count; i++) {
+    for (int i = 0; i < 1500 && count_entries("/proc/self/task") > count; i++) {
         nanosleep(&moment, NULL);
     }
 }

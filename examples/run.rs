@@ -45,16 +45,12 @@ async fn run(home: OsString, image: OsString, command: BoxCommand) -> BoxliteRes
     if let Some(stdin) = execution.stdin() {
         feed(stdin);
     }
-    let stdout = execution.stdout().map(|stream| forward(stream.bytes(), std::io::stdout()));
-    let stderr = execution.stderr().map(|stream| forward(stream.bytes(), std::io::stderr()));
-    let both = async {
-        let (out, err) = tokio::join!(maybe(stdout), maybe(stderr));
-        out.and(err)
-    };
-    let (written, result) = tokio::join!(both, execution.wait());
+    let stdout = forward(execution.stdout().map(|stream| stream.bytes()), std::io::stdout());
+    let stderr = forward(execution.stderr().map(|stream| stream.bytes()), std::io::stderr());
+    let (stdout, stderr, result) = tokio::join!(stdout, stderr, execution.wait());
     // The box goes in any case; what went wrong before is told first.
     let removed = sandbox.stop().await;
-    written?;
+    stdout.and(stderr)?;
     let code = result?.exit_code;
     removed?;
     Ok(u8::try_from(if code < 0 { 128 - code } else { code }).unwrap_or(u8::MAX))
@@ -77,17 +73,12 @@ fn feed(mut stdin: ExecStdin) {
     });
 }
 
-async fn forward(mut from: ExecBytes, mut to: impl Write) -> BoxliteResult<()> {
+/// Passes an output on as it comes, where there is one.
+async fn forward(from: Option<ExecBytes>, mut to: impl Write) -> BoxliteResult<()> {
+    let Some(mut from) = from else { return Ok(()) };
     while let Some(chunk) = from.next().await {
         let written = to.write_all(&chunk?).and_then(|()| to.flush());
         written.map_err(|error| BoxliteError::Storage(format!("cannot pass output on: {error}").into()))?;
     }
     Ok(())
-}
-
-async fn maybe(forwarding: Option<impl Future<Output = BoxliteResult<()>>>) -> BoxliteResult<()> {
-    match forwarding {
-        Some(forwarding) => forwarding.await,
-        None => Ok(()),
-    }
 }

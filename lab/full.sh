@@ -21,5 +21,5 @@ set_of streams limits_of_exec hostile_guest
 # As few as there are cores in the lab.
 KILLS=20 set_of kills chaos
 # c.lists asks for two CPUs and c.engines for QEMU: the lab has neither.
-set_of c c.exec c.streams c.lifecycle c.calls c.cutoff
+set_of c c.exec c.streams c.takers c.lifecycle c.calls c.cutoff
 [ "${#failed[@]}" -eq 0 ] || die "failed: ${failed[*]}"

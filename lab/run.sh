@@ -7,7 +7,7 @@
 # host can be changed.
 #   LAB_SECONDS   most seconds for the job (600)
 #   LAB_SILENCE   seconds without a word after which it hangs (90); it says that it lives every ten
-#   LAB_HANG      1: the first try hangs, to see what becomes of it
+#   LAB_HANG      seconds: the first try hangs, and is given up after so many without a word, to see what becomes of it
 source "$(dirname -- "${BASH_SOURCE[0]}")/../scripts/common.sh"
 
 [ $# -ge 1 ] || die "usage: run.sh JOB [FILE...]"
@@ -39,6 +39,7 @@ trap 'exit 130' INT TERM
 # One try: the status of the job, $hung or $failed.
 attempt() {
     local line status=$failed began=$SECONDS khz hang=${1:-}
+    local silence=${hang:-$silence}
     # The guest's kernel can't measure its clock under emulation: half of the labs hang without this.
     khz=$("$libexec/boxlite-shim" tsc)
     mkfifo "$work/console"
@@ -83,9 +84,9 @@ attempt() {
 status=0
 for try in first second; do
     status=0
-    if [ "$try" = first ] && [ "${LAB_HANG:-}" = 1 ]; then attempt hang || status=$?; else attempt || status=$?; fi
+    if [ "$try" = first ]; then attempt "${LAB_HANG:-}" || status=$?; else attempt || status=$?; fi
     case $status in
-        "$hung") what="has not said a word for $silence s: it hangs, and was killed" ;;
+        "$hung") what="has not said a word for long: it hangs, and was killed" ;;
         "$failed") what="ended before its job did" ;;
         *) exit "$status" ;;
     esac

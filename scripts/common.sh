@@ -23,6 +23,17 @@ as_root() {
     fi
 }
 
+# remove_tree PATH...: deletes directories in which somebody may still be at work for a moment, such as a box's process whose
+# owner has just ended.
+remove_tree() {
+    local tries
+    for ((tries = 0; tries < 300; tries++)); do
+        if rm -rf -- "$@" 2>/dev/null; then return; fi
+        sleep 0.1
+    done
+    rm -rf -- "$@"
+}
+
 # install_file SOURCE DEST MODE: replaces DEST by rename, and only when it differs, since a running box may have it open.
 install_file() {
     if [ -f "$2" ] && cmp -s -- "$1" "$2"; then return; fi
@@ -44,4 +55,11 @@ debian_uri() {
         | awk -v codename="$codename" '
             $1 == "deb" && $3 == "main" && ($2 == codename || $2 ~ /^(old)?stable$|^testing$/) && !uri { uri = $4 }
             END { if (uri) print uri }'
+}
+
+# Installs these packages, if any, where there is an apt-get; else says what to install.
+install_packages() {
+    [ $# -gt 0 ] || return 0
+    command -v apt-get >/dev/null || die "install $*, then start again"
+    DEBIAN_FRONTEND=noninteractive as_root apt-get -q install -y --no-install-recommends "$@" >&2
 }

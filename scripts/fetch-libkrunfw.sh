@@ -8,10 +8,16 @@ shopt -s nullglob
 package=libkrunfw5
 library=libkrunfw.so.5
 dest=$runtime_dir/libexec/boxlite/$library
+about=$runtime_dir/share/doc/$package
 
 for dir in /usr/local/lib /usr/local/lib64 /usr/lib /usr/lib64 "/usr/lib/$(uname -m)-linux-gnu"; do
     if [ -e "$dir/$library" ]; then
         install_file "$dir/$library" "$dest" 0644
+        # What an archive of boxlite has to say of it, where a package brought it.
+        if [ -s "/usr/share/doc/$package/copyright" ]; then
+            install_file "/usr/share/doc/$package/copyright" "$about/copyright" 0644
+            dpkg-query -W -f '${Version}\n' "$package" >"$about/version" 2>/dev/null || rm -f "$about/version"
+        fi
         exit 0
     fi
 done
@@ -43,5 +49,6 @@ set -- ./"$package"_*.deb
 dpkg-deb -x "$1" unpacked
 found=(unpacked/usr/lib/*/"$library".* unpacked/usr/lib/"$library".*)
 [ "${#found[@]}" -gt 0 ] || die "the package $package holds no $library: $help"
-install_file "unpacked/usr/share/doc/$package/copyright" "$runtime_dir/share/doc/$package/copyright" 0644
+install_file "unpacked/usr/share/doc/$package/copyright" "$about/copyright" 0644
+dpkg-deb -f "$1" Version >"$about/version"
 install_file "${found[0]}" "$dest" 0644

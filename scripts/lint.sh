@@ -12,10 +12,20 @@ done
 cargo fmt --all --check
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
+scripts/doc-c.sh
+scripts/abi.sh check
+
 # tokio's process and signal features install process-wide handlers, which a library in somebody else's process must not.
 features=$(cargo tree --locked -p boxlite -e normal,features -i tokio --prefix none)
 if grep -E 'tokio feature "(process|signal|full)"' <<<"$features"; then
     die "the library's dependencies turn on the tokio features above: see \`cargo tree -p boxlite -e normal,features -i tokio\`"
+fi
+
+# Threads share what std, tokio and crossbeam make for that; our own atomics are words that stand alone (architecture.md).
+# A protocol of several would need a model check.
+if grep -rnE --include='*.rs' --exclude=tests.rs 'compare_exchange|\bfence\(|AtomicPtr|UnsafeCell|static mut|unsafe impl.* (Send|Sync) for' \
+    src shim/src guest/src proto/src archive/src; then
+    die "hand-written synchronisation (above): use a lock or a channel, or check it with loom and say so here"
 fi
 
 # Nor may the library itself change what belongs to the whole process.

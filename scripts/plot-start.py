@@ -15,6 +15,12 @@ data = json.loads(path.read_text())
 times = data["times_s"]
 PAIRS = [
     ("create → first output → removed (spare)", "run_spare", "run_podman_beside_spare", "podman run --rm"),
+    (
+        "create → first output → removed (spare of another image)",
+        "run_spare_other_image",
+        "run_podman_beside_other_image",
+        "podman run --rm",
+    ),
     ("create → first output → removed (template clone)", "run_clone", "run_podman", "podman run --rm"),
     ("`true` on a running box", "exec", "exec_podman", "podman exec"),
     ("20 boxes one after another", "twenty", "twenty_podman", "podman, 20"),
@@ -40,9 +46,12 @@ for text, ours, theirs, name in PAIRS:
     )
 fork = statistics.median(times["fork_exec"])
 lines.append(
-    f"| `true` on a running box | {ms(statistics.median(times['exec']))} | fork+exec in the guest | {ms(fork)} "
+    f"| `true` on a running box, many in a row | {ms(statistics.median(times['exec_in_a_row']))} | fork+exec in the guest | {ms(fork)} "
     f"| {data['exec_vs_fork_ratio']:.2f} |"
 )
+if "exec_from_c" in times:
+    calls = times["exec_from_c"]
+    lines.append(f"| `true` on a running box, `boxlite_exec` from C | {ms(statistics.median(calls))} ({ms(p95(calls))}) | – | – | – |")
 lines.append(f"| cold boot → first output → removed | {ms(statistics.median(times['cold']))} | – | – | – |")
 idle = data["idle"]
 lines += [
@@ -55,10 +64,10 @@ lines += [
 path.with_suffix(".md").write_text("\n".join(lines) + "\n")
 print("\n".join(lines))
 
-figure, axes = plt.subplots(1, 3, figsize=(13, 3.2))
-for axis, (text, ours, theirs, name) in zip(axes, PAIRS[:3]):
+figure, axes = plt.subplots(1, 4, figsize=(17, 3.2))
+for axis, (text, ours, theirs, name) in zip(axes, PAIRS[:4]):
     both = [[value * 1e3 for value in times[key]] for key in (ours, theirs)]
-    axis.boxplot(both, vert=False, tick_labels=None, widths=0.6)
+    axis.boxplot(both, vert=False, widths=0.6)
     axis.set_yticklabels(["boxlite", name])
     axis.set_title(text.replace("`", ""), fontsize=9)
     axis.set_xlabel("ms")

@@ -26,7 +26,10 @@ zstd:zstd:zstd layers in tests
 strace:strace:shows in tests which files are flushed
 pgrep:procps:finds processes that a test left behind
 perl:perl-base:holds a lock in tests
+ssh-keygen:openssh-client:makes keys in clones, in tests
 valgrind:valgrind:checks the use of memory in tests
+doxygen:doxygen:makes the C reference
+abidiff:abigail-tools:compares the ABI with the recorded one
 node:nodejs:runs the Node binding
 npm:npm:fetches what the Node binding is compiled with
 go:golang-go:compiles the Go binding
@@ -44,6 +47,10 @@ has_uv_header() {
     [ -f /usr/include/uv.h ] || { node=$(command -v node) && [ -f "$(dirname -- "$(realpath -- "$node")")/../include/node/uv.h" ]; }
 }
 
+has_libclang() {
+    ldconfig -p | grep -q 'libclang-[0-9.]*\.so\.'
+}
+
 missing=()
 packages=()
 while IFS=: read -r tool package purpose; do
@@ -56,9 +63,21 @@ if ! busybox_is_static; then
     missing+=("busybox, static (the demo's image)")
     packages+=(busybox-static)
 fi
+if [ ! -f /usr/include/doctest/doctest.h ]; then
+    missing+=("doctest (the tests of the C++ binding)")
+    packages+=(doctest-dev)
+fi
+if ! has_libclang; then
+    missing+=("libclang (the shim on a libkrun of the system)")
+    packages+=(libclang1)
+fi
 if ! has_uv_header; then
     missing+=("uv.h (the Node binding)")
     packages+=(libuv1-dev)
+fi
+if [ ! -f /usr/include/asio.hpp ] && [ ! -f /usr/local/include/asio.hpp ]; then
+    missing+=("asio.hpp (an example in C++)")
+    packages+=(libasio-dev)
 fi
 command -v cargo >/dev/null || die "cargo is not on PATH: install Rust 1.89 or newer (rustup does), then start again"
 

@@ -3,7 +3,8 @@
 # and with CMake, the library in lib and in a multiarch directory.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 work=$(mktemp -d "${TMPDIR:-/tmp}/boxlite-install-XXXXXX")
-trap 'rm -rf -- "$work"' EXIT
+trap 'remove_tree "$work"' EXIT
+export BOXLITE_SPARES=0 BOXLITE_BOOT_SECONDS=300
 mkdir "$work/app"
 cp "$root/examples/hello.c" "$work/app/hello.c"
 cat >"$work/app/CMakeLists.txt" <<'END'
@@ -30,9 +31,9 @@ for libdir in lib lib/x86_64-linux-gnu; do
     cmake --build "$work/app/build" >/dev/null
     LD_LIBRARY_PATH=$tree/$libdir BOXLITE_HOME="$work/home" "$work/app/by-pkg-config" "oci:$images_dir/busybox"
     BOXLITE_HOME="$work/home" "$work/app/build/hello" "oci:$images_dir/busybox"
-    # It was the tree's own shim, not the checkout's.
-    cp /bin/false "$tree/libexec/boxlite/boxlite-shim"
+    # It was the tree's own shim, not the checkout's. One may still run.
+    cp --remove-destination /bin/false "$tree/libexec/boxlite/boxlite-shim"
     ! BOXLITE_HOME="$work/home" "$work/app/build/hello" "oci:$images_dir/busybox" >"$work/log" 2>&1 \
         || die "boxes run without the shim of the tree"
-    rm -rf -- "$work/build" "$work/deeper" "$work/app/build" "$work/home"
+    remove_tree "$work/build" "$work/deeper" "$work/app/build" "$work/home"
 done

@@ -34,11 +34,17 @@ c_tests() {
     cmake --build build -j 2 && ctest --test-dir build -LE memcheck --output-on-failure --no-tests=error
 }
 
-# Boxes of this checkout that a test left running: their shims and QEMUs carry its paths.
+# Boxes of this checkout that a test left running: their shims and QEMUs carry its paths. What ends with its owner may take
+# its time.
 leftovers() {
-    local left
-    left=$(pgrep -af -- "$runtime_dir/libexec/boxlite" | grep -v pgrep || true)
-    [ -z "$left" ] || { printf 'still running:\n%s\n' "$left"; return 1; }
+    local left tries
+    for ((tries = 0; tries < 60; tries++)); do
+        left=$(pgrep -af -- "$runtime_dir/libexec/boxlite" | grep -v pgrep || true)
+        [ -n "$left" ] || return 0
+        sleep 1
+    done
+    printf 'still running:\n%s\n' "$left"
+    return 1
 }
 
 phase "set-up" scripts/setup.sh || finish
@@ -52,7 +58,11 @@ phase "cargo test" cargo test --release --locked --workspace --no-fail-fast || t
 phase "ctest" c_tests || true
 phase "node" scripts/test-node.sh || true
 phase "go" scripts/test-go.sh || true
+phase "conformance" scripts/test-conformance.sh || true
+phase "examples" scripts/test-examples.sh || true
+phase "dist" scripts/test-dist.sh || true
 phase "lab: boxes on libkrun" lab/smoke.sh || true
+phase "lab: libkrun of the system" lab/system-libkrun.sh || true
 phase "chaos, 60 kills" env KILLS=60 SUMMARY="$target/chaos.json" scripts/chaos.sh || true
 phase "memcheck" scripts/memcheck.sh || true
 phase "leftovers" leftovers || true

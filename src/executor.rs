@@ -11,7 +11,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinHandle;
 
+use crate::caller::Caller;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::panics;
 
 const WORKERS: usize = 2;
 const MOST_BLOCKING_THREADS: usize = 8;
@@ -87,7 +89,7 @@ impl Executor {
         &self,
         work: impl Future<Output = BoxliteResult<T>> + Send + 'static,
     ) -> BoxliteResult<T> {
-        joined(AbortOnDrop(self.handle.spawn(work)).await)
+        run_on(&self.handle, work).await
     }
 
     /// Like [`Executor::run`], but the work goes on when the caller leaves.
@@ -95,25 +97,36 @@ impl Executor {
         &self,
         work: impl Future<Output = BoxliteResult<T>> + Send + 'static,
     ) -> BoxliteResult<T> {
-        joined(self.handle.spawn(work).await)
+        joined(spawn_on(&self.handle, work).await)
     }
+}
+
+/// As [`Executor::run`], for who has but the handle of its threads.
+pub(crate) async fn run_on<T: Send + 'static>(
+    handle: &Handle,
+    work: impl Future<Output = BoxliteResult<T>> + Send + 'static,
+) -> BoxliteResult<T> {
+    joined(AbortOnDrop(spawn_on(handle, work)).await)
+}
+
+/// For whom the present task works; a panic is the work's error.
+fn spawn_on<T: Send + 'static>(
+    handle: &Handle,
+    work: impl Future<Output = BoxliteResult<T>> + Send + 'static,
+) -> JoinHandle<BoxliteResult<T>> {
+    handle.spawn(Caller::current().scope(panics::caught(work)))
 }
 
 /// Runs blocking work on the current runtime's blocking threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> BoxliteResult<T> + Send + 'static,
 ) -> BoxliteResult<T> {
-    joined(tokio::task::spawn_blocking(work).await)
+    let caller = Caller::current();
+    joined(tokio::task::spawn_blocking(move || caller.scope_blocking(|| panics::caught_blocking(work))).await)
 }
 
 fn joined<T>(result: Result<BoxliteResult<T>, tokio::task::JoinError>) -> BoxliteResult<T> {
-    match result {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => {
-            Err(BoxliteError::Internal("a task of the runtime panicked".into()))
-        }
-        Err(_) => Err(BoxliteError::Stopped(Detail::new("the runtime was shut down"))),
-    }
+    result.unwrap_or_else(|_| Err(BoxliteError::Stopped(Detail::new("the runtime was shut down"))))
 }
 
 struct AbortOnDrop<T>(JoinHandle<T>);
@@ -168,7 +181,7 @@ mod tests {
         let answer = host.block_on(executor.run(async { Ok(41 + 1) })).unwrap();
         assert_eq!(answer, 42);
         executor.finish(async {});
-        executor.wait_ended(Duration::from_secs(5));
+        executor.wait_ended(Duration::from_secs(60));
         let late = host.block_on(executor.run(async { Ok(()) })).unwrap_err();
         assert!(matches!(&late, BoxliteError::Stopped(text) if text.contains("shut down")));
     }
@@ -192,7 +205,7 @@ mod tests {
             });
             assert!(tokio::time::timeout(Duration::from_millis(20), work).await.is_err());
         });
-        dropped.recv_timeout(Duration::from_secs(5)).unwrap();
+        dropped.recv_timeout(Duration::from_secs(60)).unwrap();
         executor.finish(async {});
     }
 }

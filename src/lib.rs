@@ -16,6 +16,7 @@
 //! Rooms, from the outside in: `capi` → [`runtime`] → [`litebox`] → images, disk, vmm, portal → the shim and the
 //! guest agent, which are programs of their own. A lower room never uses a higher one.
 
+mod caller;
 pub mod capi;
 mod db;
 pub mod disk;
@@ -31,6 +32,8 @@ pub mod metrics {
     pub use crate::litebox::metrics::{BoxMetrics, RuntimeMetrics};
 }
 mod model;
+mod panics;
+mod per_process;
 mod portal;
 mod replace;
 pub mod runtime;

@@ -17,15 +17,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use once_cell::race::OnceBox;
-
 use self::place::{Place, Polled, Queue};
+use crate::caller::Caller;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::per_process::PerProcess;
 
 /// Between two looks at a lock of another process. The same for all, or who waits longest would look most rarely.
 const POLL: Duration = Duration::from_millis(10);
 /// How often an owner writes its progress to the lock file at most.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What a caller can do about an owner.
+const HINT: &str = "wait for the named process, or end it";
 
 /// The locks of one directory.
 #[derive(Clone, Debug)]
@@ -64,26 +67,8 @@ struct Entry {
     progress: AtomicU64,
 }
 
-/// The mutexes of one process. A forked child finds its parent's table, sees another pid, and uses the next one:
-/// the parent's may be locked by a thread that doesn't exist in the child.
-#[derive(Default)]
-struct Table {
-    pid: u32,
-    entries: Mutex<HashMap<Key, Arc<Entry>>>,
-    next: OnceBox<Table>,
-}
-
-static TABLES: OnceBox<Table> = OnceBox::new();
-
-fn table() -> &'static Table {
-    let pid = std::process::id();
-    let fresh = || Box::new(Table { pid, ..Table::default() });
-    let mut table = TABLES.get_or_init(fresh);
-    while table.pid != pid {
-        table = table.next.get_or_init(fresh);
-    }
-    table
-}
+/// The mutexes of one process.
+static ENTRIES: PerProcess<Mutex<HashMap<Key, Arc<Entry>>>> = PerProcess::new();
 
 /// A panic elsewhere leaves these plain values usable.
 fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -92,7 +77,7 @@ fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The entry of a lock; those nobody uses any more go.
 fn entry(key: Key) -> Arc<Entry> {
-    let mut entries = hold(&table().entries);
+    let mut entries = hold(ENTRIES.get());
     entries.retain(|_, entry| Arc::strong_count(entry) > 1);
     Arc::clone(entries.entry(key).or_default())
 }
@@ -122,16 +107,27 @@ impl Locks {
 
     /// The lock, for callers outside of async code; waits for short work only.
     pub(crate) fn acquire_blocking(&self, name: &str, operation: &str) -> BoxliteResult<LockGuard> {
+        let caller = Caller::current();
         let started = Instant::now();
         loop {
-            match self.attempt(name, operation)? {
+            let owner = match self.attempt(name, operation)? {
                 Attempt::Held(guard) => return Ok(guard),
-                Attempt::Busy(owner) if started.elapsed() >= self.patience => {
-                    return Err(self.busy(name, &owner, Patience::OfTheWait));
-                }
-                Attempt::Busy(_) => std::thread::sleep(POLL),
+                Attempt::Busy(owner) => owner,
+            };
+            if caller.deadline().is_none() && started.elapsed() >= self.patience {
+                return Err(self.busy(name, &owner, started, Patience::OfTheWait));
             }
+            caller.pause(POLL).map_err(|cut| {
+                let text = format!("the lock `{name}` was waited for: it is held by {owner}");
+                cut.error(Detail::new(text).subject(name).hint(HINT))
+            })?;
         }
+    }
+
+    /// Until when a wait that begins now may last. One for a caller who waits longer than that is its caller's to end.
+    fn limit(&self) -> Instant {
+        let limit = Instant::now() + self.patience;
+        Caller::current().deadline().map_or(limit, |deadline| limit.max(deadline + self.patience))
     }
 
     fn attempt(&self, name: &str, operation: &str) -> BoxliteResult<Attempt> {
@@ -174,10 +170,11 @@ impl Locks {
 
     async fn wait(&self, name: &str, operation: &str, patience: Patience) -> BoxliteResult<LockGuard> {
         let entry = entry(self.key(name));
-        let mut deadline = Instant::now() + self.patience;
-        let mutex = self.acquire_mutex(&entry, name, deadline, patience).await?;
+        let began = Instant::now();
+        let mut deadline = self.limit();
+        let mutex = self.acquire_mutex(&entry, name, began, patience).await?;
         if patience == Patience::OfStandingStill {
-            deadline = Instant::now() + self.patience;
+            deadline = self.limit();
         }
         let mut queue = Queue::new(self.path(name));
         let mut seen = Vec::new();
@@ -194,11 +191,11 @@ impl Locks {
                 entry.progress.fetch_add(1, Ordering::Relaxed);
                 seen = owner;
                 if patience == Patience::OfStandingStill {
-                    deadline = now + self.patience;
+                    deadline = self.limit();
                 }
             }
             if now >= deadline {
-                return Err(self.busy(name, &describe(&seen), patience));
+                return Err(self.busy(name, &describe(&seen), began, patience));
             }
             tokio::time::sleep(POLL.min(deadline - now)).await;
         }
@@ -208,9 +205,10 @@ impl Locks {
         &self,
         entry: &Arc<Entry>,
         name: &str,
-        mut deadline: Instant,
+        began: Instant,
         patience: Patience,
     ) -> BoxliteResult<tokio::sync::OwnedMutexGuard<()>> {
+        let mut deadline = self.limit();
         // One place in the mutex's queue for the whole wait: who asks anew stands behind all others.
         let mut mutex = std::pin::pin!(Arc::clone(&entry.mutex).lock_owned());
         loop {
@@ -221,24 +219,25 @@ impl Locks {
                     if patience == Patience::OfStandingStill
                         && entry.progress.load(Ordering::Relaxed) != before =>
                 {
-                    deadline = Instant::now() + self.patience;
+                    deadline = self.limit();
                 }
-                Err(_) => return Err(self.busy(name, &entry.owner(), patience)),
+                Err(_) => return Err(self.busy(name, &entry.owner(), began, patience)),
             }
         }
     }
 
-    fn busy(&self, name: &str, owner: &str, patience: Patience) -> BoxliteError {
-        let seconds = self.patience.as_secs_f32();
+    fn busy(&self, name: &str, owner: &str, began: Instant, patience: Patience) -> BoxliteError {
         let text = match patience {
             Patience::OfTheWait => {
+                let seconds = began.elapsed().as_secs();
                 format!("the lock `{name}` was waited for {seconds} s: it is held by {owner}")
             }
             Patience::OfStandingStill => {
+                let seconds = self.patience.as_secs();
                 format!("the lock `{name}` is held by {owner}, which made no progress for {seconds} s")
             }
         };
-        BoxliteError::Busy(Detail::new(text).subject(name).hint("wait for the named process, or end it"))
+        BoxliteError::Busy(Detail::new(text).subject(name).hint(HINT))
     }
 }
 

@@ -243,7 +243,7 @@ mod tests {
                 log.write(LogLevel::Info, "filler", &"x".repeat(2 * PIECE), json!({ "number": number }));
             }
             let other = tokio::task::spawn_blocking(|| ());
-            tokio::time::timeout(Duration::from_secs(10), other).await.expect("the thread is free").unwrap();
+            tokio::time::timeout(Duration::from_secs(60), other).await.expect("the thread is free").unwrap();
 
             let lines = std::thread::spawn(move || {
                 BufReader::new(reader)
@@ -261,14 +261,18 @@ mod tests {
             }
             lines.join().unwrap()
         });
-        let (told, kept): (Vec<_>, Vec<_>) =
-            read.into_iter().partition(|line| line["event"] == "log lines lost");
-        assert!(
-            kept.iter().zip(0..).all(|(line, number)| line["number"] == number),
-            "in order, from the first on"
-        );
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0]["lost"].as_u64().unwrap() as usize + kept.len(), LINES);
-        assert!(kept.len() >= LONGEST_QUEUE);
+        // In order, from the first on, and where some are missing it is said how many. On a busy machine that is more than
+        // once: the pipe may take its first lines when the queue has been full already.
+        let (mut next, mut kept) = (0, 0);
+        for line in &read {
+            if line["event"] == "log lines lost" {
+                next += line["lost"].as_u64().unwrap();
+            } else {
+                assert_eq!(line["number"], next);
+                (next, kept) = (next + 1, kept + 1);
+            }
+        }
+        assert_eq!(next, LINES as u64);
+        assert!(kept >= LONGEST_QUEUE);
     }
 }

@@ -1,5 +1,8 @@
 //! Boxes through the Rust API, in real virtual machines: created, used, stopped, restarted, removed.
 
+#[path = "support/waiting.rs"]
+mod waiting;
+
 use std::time::Duration;
 
 use boxlite::litebox::{BoxLog, EndReason};
@@ -9,6 +12,7 @@ use boxlite::{
 };
 use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
 use futures::StreamExt;
+use waiting::{PATIENCE, within};
 
 fn open(home: &PerTestBoxHome) -> BoxliteRuntime {
     BoxliteRuntime::new(BoxliteOptions { home_dir: home.path.clone(), image_registries: Vec::new() }).unwrap()
@@ -88,7 +92,7 @@ async fn an_idle_box_is_counted_and_ends_and_its_end_is_told() {
     assert!(metrics.memory_bytes().is_some_and(|bytes| bytes > 0) && !metrics.cpu_time().is_zero());
     execution.kill().await.unwrap();
 
-    let end = tokio::time::timeout(Duration::from_secs(60), sandbox.wait()).await.unwrap().unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(6) + PATIENCE, sandbox.wait()).await.unwrap().unwrap();
     assert_eq!(end.reason, EndReason::Idle, "{}", end.message);
     assert_eq!(sandbox.wait().await.unwrap(), end);
     assert!(sandbox.open_log(BoxLog::Shim).unwrap().metadata().unwrap().len() > 0);
@@ -107,11 +111,7 @@ async fn dropping_the_runtime_ends_its_boxes() {
         sandbox.start().await.unwrap();
         sandbox.info().pid.unwrap()
     };
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while boxlite::util::is_process_alive(pid) {
-        assert!(std::time::Instant::now() < deadline, "the shim outlives its runtime");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    within(PATIENCE, "the shim goes with its runtime", || !boxlite::util::is_process_alive(pid)).await;
     let runtime = open(&home);
     let info = runtime.list_info().await.unwrap().remove(0);
     assert_eq!((info.status, info.pid), (BoxStatus::Stopped, None));
@@ -120,36 +120,48 @@ async fn dropping_the_runtime_ends_its_boxes() {
 #[tokio::test]
 async fn a_start_that_is_called_off_leaves_nothing() {
     let home = PerTestBoxHome::new();
-    let runtime = open(&home);
-    let sandbox = runtime.create(options(), None).await.unwrap();
-    let box_dir = home.path.join("boxes").join(sandbox.id().as_str());
-    let lock = home.path.join("locks").join(format!("{}.lock", sandbox.id()));
-    let is_undone = || {
+    // A clone starts in less than a tenth of a second: each box has to boot.
+    let builder = BoxliteRuntime::builder().home_dir(&home.path).template_space(0);
+    let runtime = builder.build().unwrap();
+    let is_undone = |sandbox: &LiteBox| {
         let info = sandbox.info();
         assert_eq!((info.status, info.pid), (BoxStatus::Configured, None));
         for file in ["shim.pid", "agent.sock", "box.qcow2"] {
-            assert!(!box_dir.join(file).exists(), "{file}");
+            assert!(!home.path.join("boxes").join(sandbox.id().as_str()).join(file).exists(), "{file}");
         }
     };
+    let mut calls_off = 0;
     for ms in [1, 20, 100, 300] {
-        let cut = tokio::time::timeout(Duration::from_millis(ms), sandbox.start()).await;
-        assert!(cut.is_err(), "no box starts in {ms} ms");
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while lock.exists() {
-            assert!(std::time::Instant::now() < deadline, "the start goes on after its caller left");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let sandbox = runtime.create(options(), None).await.unwrap();
+        match tokio::time::timeout(Duration::from_millis(ms), sandbox.start()).await {
+            Err(_) => {
+                let lock = home.path.join("locks").join(format!("{}.lock", sandbox.id()));
+                within(PATIENCE, "the start ends with its caller", || !lock.exists()).await;
+                is_undone(&sandbox);
+                calls_off += 1;
+            }
+            // A quick machine, or one that had no time for this test meanwhile.
+            Ok(started) => started.unwrap(),
         }
-        is_undone();
+        runtime.remove(sandbox.id().as_str(), true).await.unwrap();
     }
+    assert!(calls_off > 0, "no start was called off");
+    let sandbox = runtime.create(options(), None).await.unwrap();
     let starting = tokio::spawn({
         let sandbox = sandbox.clone();
         async move { sandbox.start().await }
     });
     tokio::time::sleep(Duration::from_millis(150)).await;
     runtime.shutdown(Some(5)).await.unwrap();
-    is_undone();
-    let refused = starting.await.unwrap().unwrap_err();
-    assert!(matches!(&refused, BoxliteError::Stopped(text) if text.contains("shut down")), "{refused}");
+    match starting.await.unwrap() {
+        Err(refused) => {
+            let is_told = matches!(&refused, BoxliteError::Stopped(text) if text.contains("shut down"));
+            assert!(is_told, "{refused}");
+            is_undone(&sandbox);
+        }
+        // It was quicker, and was stopped.
+        Ok(()) => assert_eq!(sandbox.info().status, BoxStatus::Stopped),
+    }
     drop(runtime);
     let runtime = open(&home);
     let again = runtime.get(sandbox.id().as_str()).await.unwrap().unwrap();
@@ -172,8 +184,8 @@ async fn a_stop_of_a_box_that_is_going_down_waits_for_what_it_has_to_write() {
     let shim = nix::unistd::Pid::from_raw(sandbox.info().pid.unwrap().cast_signed());
     nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGTERM).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // This one has no connection to the agent yet, and gets none any more.
-    runtime.shutdown(Some(4)).await.unwrap();
+    // This one has no connection to the agent yet, and gets none any more. A busy machine takes its time for the writing.
+    runtime.shutdown(Some(30)).await.unwrap();
     let (_, stdout, _) = run(&seen, shell("cat /late")).await;
     assert_eq!(stdout, "written\n");
     other.shutdown(Some(0)).await.unwrap();
@@ -206,8 +218,10 @@ async fn a_timeout_kills_everything_and_signals_show_in_the_code() {
     let result = execution.wait().await.unwrap();
     assert!(result.error_message.is_some() && result.exit_code == -9, "{result:?}");
     assert!(execution.exit().await.unwrap().timed_out);
-    let (_, left, _) = run(&sandbox, shell("ps | grep '[s]leep 300' | wc -l")).await;
-    assert_eq!(left.trim(), "0");
+    // The killed are waited for, but not for ever: a starved machine may still show them.
+    let all_gone =
+        async { while run(&sandbox, shell("ps | grep -q '[s]leep 300'")).await.0.exit_code == 0 {} };
+    tokio::time::timeout(PATIENCE, all_gone).await.expect("all of its processes are killed");
     let execution = sandbox.exec(BoxCommand::new("sleep").arg("300")).await.unwrap();
     execution.signal(libc::SIGTERM).await.unwrap();
     assert_eq!(execution.wait().await.unwrap().exit_code, -libc::SIGTERM);

@@ -128,6 +128,15 @@ async fn a_guest_that_dies_while_booting_shows_its_console() {
 
 #[tokio::test]
 async fn an_agent_that_stays_silent_is_given_up_after_its_deadline() {
+    // The deadline of a host that nobody has called a slow one.
+    if std::env::var_os("BOXLITE_BOOT_SECONDS").is_some() {
+        let again = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "an_agent_that_stays_silent_is_given_up_after_its_deadline", "--nocapture"])
+            .env_remove("BOXLITE_BOOT_SECONDS")
+            .status();
+        assert!(again.unwrap().success());
+        return;
+    }
     let home = PerTestBoxHome::new();
     // A disk whose init is alive and says nothing.
     let tree = tempfile::tempdir().unwrap();
@@ -143,8 +152,11 @@ async fn an_agent_that_stays_silent_is_given_up_after_its_deadline() {
     let pieces = Pieces::new().with("guest.erofs", &fs::read(&disk).unwrap());
     let began = std::time::Instant::now();
     let error = fails(&pieces.open(&home.path), &home.path, options()).await;
-    assert!(matches!(error, BoxliteError::Timeout(_)), "{error:?}");
-    assert!((29..45).contains(&began.elapsed().as_secs()), "after {:?}", began.elapsed());
+    assert!(
+        matches!(error, BoxliteError::Engine(_)) && error.to_string().contains("did not answer"),
+        "{error:?}"
+    );
+    assert!((29..90).contains(&began.elapsed().as_secs()), "after {:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
 use support::c_program::{calls_of_every_function, functions};
+use support::forked_program::calls_with_inherited_handles;
 
 /// The files of `src/capi` that have something in the header, in the header's order.
-const SOURCES: [&str; 27] = [
+const SOURCES: [&str; 28] = [
     "version",
     "error",
     "call",
@@ -21,6 +23,7 @@ const SOURCES: [&str; 27] = [
     "engine",
     "runtime_options",
     "credentials",
+    "mirrors",
     "runtime",
     "templates",
     "images",
@@ -222,6 +225,42 @@ fn every_function_can_be_called_from_c_and_cpp_and_survives_null() {
         assert!(output.status.success(), "calls with NULL ({compiler}): {:?}\n{said}", output.status);
         assert!(said.is_empty(), "the library printed something: {said}");
     }
+}
+
+#[test]
+fn every_function_refuses_handles_that_a_forked_child_inherited() {
+    let (text, count) = calls_with_inherited_handles(&functions(header()));
+    assert!(count > 70, "only {count} calls with handles were found");
+    let Some(library) = library() else { return };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (source, program) = (dir.path().join("forked.c"), dir.path().join("forked"));
+    std::fs::write(&source, text).expect("write");
+    let path = format!("-Wl,-rpath,{}", library.parent().expect("a parent").display());
+    let flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror"];
+    compile("gcc", &flags, &source, &program, &[library.to_str().expect("a path in UTF-8"), &path]);
+    let (parents, own) = (PerTestBoxHome::new(), PerTestBoxHome::new());
+    let output = Command::new(&program)
+        .args([&parents.path, &own.path])
+        .arg(busybox_image())
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{}\n{said}", output.status);
+}
+
+/// A release that adds functions gives them a version node of its own, and raises the number by one.
+#[test]
+fn the_interfaces_number_counts_the_releases_that_added_functions() {
+    let releases: BTreeSet<String> =
+        recorded().iter().filter_map(|line| line.split(' ').nth(1).map(str::to_owned)).collect();
+    let line = format!("\n#define BOXLITE_ABI_VERSION {}\n", releases.len());
+    assert!(header().contains(&line), "the header lacks{line}, as functions came with {releases:?}");
+    let release = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+    assert_eq!(
+        SYMBOL_VERSION,
+        format!("BOXLITE_{release}"),
+        "functions come with the release that is being made"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use again::{Another, order, say};
 use boxlite::runtime::options::BoxliteOptions;
@@ -25,10 +25,7 @@ use boxlite::{BoxOptions, BoxliteRuntime};
 use boxlite_test_utils::home::{PerTestBoxHome, workspace};
 use processes::processes_naming;
 use small_box::small_box;
-use waiting::within;
-
-/// What an owner's box is given to go.
-const GONE: Duration = Duration::from_secs(10);
+use waiting::{PATIENCE, within};
 
 fn open(home: &Path) -> BoxliteRuntime {
     BoxliteRuntime::new(BoxliteOptions { home_dir: home.to_owned(), image_registries: Vec::new() }).unwrap()
@@ -107,7 +104,7 @@ async fn a_box_goes_when_its_owner_exits_is_killed_or_becomes_another_program() 
             owner.signal(libc::SIGKILL);
             began = Instant::now();
         }
-        within(GONE, &format!("the box goes when its owner does ({how})"), || {
+        within(PATIENCE, &format!("the box goes when its owner does ({how})"), || {
             processes_naming(&owned.id).is_empty()
         })
         .await;
@@ -149,7 +146,7 @@ async fn a_detached_box_outlives_its_owner_and_the_owners_terminal() {
     let owned = news_of(&terminal);
     let mut terminal = terminal;
     drop(owned.heir);
-    within(GONE, "the owner ends", || terminal.ended().is_some()).await;
+    within(PATIENCE, "the owner ends", || terminal.ended().is_some()).await;
     // What a hang-up sets off has had its time when a command has run.
     let runtime = open(&home.path);
     let sandbox = runtime.get(&owned.id).await.unwrap().unwrap();

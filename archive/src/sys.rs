@@ -122,6 +122,40 @@ impl Stat {
     }
 }
 
+/// While it lives, SIGTERM does not reach this thread: who is asked to end does not leave a step half done.
+pub(crate) struct Uninterrupted(libc::sigset_t);
+
+impl Uninterrupted {
+    pub(crate) fn begin() -> Self {
+        let mut term = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: both sets are written to before they are read, by functions that can't fail with these arguments.
+        unsafe {
+            libc::sigemptyset(term.as_mut_ptr());
+            libc::sigaddset(term.as_mut_ptr(), libc::SIGTERM);
+            libc::pthread_sigmask(libc::SIG_BLOCK, term.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+}
+
+impl Drop for Uninterrupted {
+    fn drop(&mut self) {
+        // SAFETY: the mask that this thread had before.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+    }
+}
+
+/// Bytes that may still be written to the file system of `file`.
+pub(crate) fn room(file: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `found` is written to by the kernel alone, and is as large as it has to be.
+    check(unsafe { libc::fstatvfs(file.as_raw_fd(), found.as_mut_ptr()) })?;
+    // SAFETY: filled in, since the call succeeded.
+    let found = unsafe { found.assume_init() };
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 pub(crate) fn mkdir(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Result<()> {
     // SAFETY: a C string, and plain values; so for all of these.
     check(unsafe { libc::mkdirat(dir.as_raw_fd(), name.as_ptr(), mode) })

@@ -439,6 +439,8 @@ fn put(
         Err(error) if overwrite && error.kind() == io::ErrorKind::AlreadyExists => {}
         made => return made,
     }
+    // The other name must not outlive this process.
+    let _whole = sys::Uninterrupted::begin();
     let other = other_name(dir, &make)?;
     let renamed = sys::rename(dir, &other, name);
     // Also when it went well: names of one and the same file are not renamed but left as they are.
@@ -508,8 +510,14 @@ impl Draft {
     fn write_into(&self, dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
         let flags = libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let mut there = File::from(sys::open(Some(dir), name, flags)?);
-        if Stat::of(there.as_fd())?.kind() != libc::S_IFREG {
+        let stat = Stat::of(there.as_fd())?;
+        if stat.kind() != libc::S_IFREG {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        // What is written over is lost: so not when it is known that there is no room.
+        let room = sys::room(there.as_fd())?.saturating_add(stat.allocated());
+        if Stat::of(self.file.as_fd())?.size() > room {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         there.set_len(0)?;
         let mut from = &self.file;

@@ -134,6 +134,9 @@ template <class Function, class... Arguments> void run(Function function, Argume
     }
 }
 
+// In a namespace of its own: classes are made from it, and an unqualified call with one of them as its argument must find
+// nothing of the rest here.
+namespace handles {
 template <class Type, void (*Free)(Type *)> class handle {
 public:
     using c_type = Type;
@@ -154,6 +157,8 @@ private:
     };
     std::unique_ptr<Type, release> owned_;
 };
+} // namespace handles
+using handles::handle;
 
 // Makes a call whose last argument but the error is a new handle.
 template <class Handle, class Function, class... Arguments> Handle make(Function function, Arguments... arguments)
@@ -312,6 +317,20 @@ public:
     bool output_still_open() const { return boxlite_exec_result_output_still_open(get()) != 0; }
 };
 
+// What box::exec throws when it was cut off: all of the command's processes were killed, and it has the output so far.
+class exec_error : public error {
+public:
+    exec_error(const error &cause, exec_result so_far)
+        : error(cause), so_far_(std::make_shared<const exec_result>(std::move(so_far)))
+    {
+    }
+    // Lives as long as this error and its copies.
+    const exec_result &so_far() const noexcept { return *so_far_; }
+
+private:
+    std::shared_ptr<const exec_result> so_far_;
+};
+
 class command : public detail::handle<boxlite_command, boxlite_command_free> {
 public:
     explicit command(const std::string &program, const std::vector<std::string> &args = {})
@@ -387,13 +406,17 @@ private:
 struct stream_state {
     explicit stream_state(const boxlite_stream_state *from)
         : first(boxlite_stream_state_first(from)), total(boxlite_stream_state_total(from)),
-          dropped(boxlite_stream_state_dropped(from)), closed(boxlite_stream_state_closed(from) != 0)
+          dropped(boxlite_stream_state_dropped(from)), closed(boxlite_stream_state_closed(from) != 0),
+          taken_over(boxlite_stream_state_taken_over(from) != 0)
     {
     }
+    // Of what was taken through the execution that was asked.
     std::uint64_t first;
     std::uint64_t total;
     std::uint64_t dropped;
     bool closed;
+    // Somebody else has taken the stream since.
+    bool taken_over;
 };
 
 class execution : public detail::handle<boxlite_execution, boxlite_execution_free> {
@@ -465,11 +488,26 @@ public:
     // After the end of a taken stream, of which `received` bytes came: throws if that was a cut.
     void check_complete(std::int32_t which, std::uint64_t received, call *control = nullptr)
     {
-        const auto now = state(which, control);
-        if (!now.closed || now.first + received != now.total) {
-            throw error(BOXLITE_EXECUTION, "output cut off after " + std::to_string(received) + " bytes",
-                        "run the command again", id());
+        std::string why;
+        try {
+            const auto now = state(which, control);
+            if (now.closed && now.first + received == now.total) {
+                return;
+            }
+            if (now.taken_over) {
+                why = ": another taker has taken the stream over";
+            } else if (now.closed && now.dropped > 0) {
+                why = ": the box has given up output that nobody had taken";
+            }
+        } catch (const error &unknown) {
+            if (unknown.code().value() == BOXLITE_TIMEOUT || unknown.code().value() == BOXLITE_CANCELLED) {
+                throw;
+            }
+            // Nobody can say that it is complete: the box is gone, say.
+            why = std::string(": ") + unknown.what();
         }
+        throw error(BOXLITE_EXECUTION, "output cut off after " + std::to_string(received) + " bytes" + why,
+                    "run the command again", id());
     }
 
 private:
@@ -488,7 +526,13 @@ private:
 struct execution_info {
     explicit execution_info(const boxlite_execution_info *from)
         : id(detail::text(boxlite_execution_info_id(from))),
-          started_at_ms(boxlite_execution_info_started_at_ms(from)), tty(boxlite_execution_info_tty(from) != 0)
+          started_at_ms(boxlite_execution_info_started_at_ms(from)), tty(boxlite_execution_info_tty(from) != 0),
+          stdin_mode(boxlite_execution_info_stdin(from)), stdout_mode(boxlite_execution_info_stdout(from)),
+          stderr_mode(boxlite_execution_info_stderr(from)),
+          merge_stderr(boxlite_execution_info_merge_stderr(from) != 0),
+          stdin_taken(boxlite_execution_info_stdin_taken(from) != 0),
+          stdout_taken(boxlite_execution_info_stdout_taken(from) != 0),
+          stderr_taken(boxlite_execution_info_stderr_taken(from) != 0)
     {
         for (std::size_t i = 0; i < boxlite_execution_info_arg_len(from); i++) {
             argv.push_back(detail::text(boxlite_execution_info_arg(from, i)));
@@ -501,6 +545,14 @@ struct execution_info {
     std::vector<std::string> argv;
     std::int64_t started_at_ms;
     bool tty;
+    std::int32_t stdin_mode;  // BOXLITE_STDIN_*
+    std::int32_t stdout_mode; // BOXLITE_OUTPUT_*, also a terminal's
+    std::int32_t stderr_mode;
+    bool merge_stderr; // it has no standard error of its own
+    // Somebody is connected to it, or to the terminal.
+    bool stdin_taken;
+    bool stdout_taken;
+    bool stderr_taken;
     // Empty while it runs, else one.
     std::vector<exit_status> exit;
 };
@@ -565,6 +617,7 @@ public:
     box_options &max_lifetime_ms(std::int64_t v) { return set(boxlite_box_options_set_max_lifetime_ms, v); }
     box_options &idle_timeout_ms(std::int64_t v) { return set(boxlite_box_options_set_idle_timeout_ms, v); }
     box_options &pids_max(std::int32_t v) { return set(boxlite_box_options_set_pids_max, v); }
+    box_options &max_open_files(std::int32_t v) { return set(boxlite_box_options_set_max_open_files, v); }
     box_options &env(const std::string &name, const std::string &v)
     {
         return set(boxlite_box_options_set_env, detail::c_str(name), detail::c_str(v));
@@ -667,11 +720,20 @@ public:
         detail::run(boxlite_box_log_fd, get(), which, &fd);
         return descriptor(fd);
     }
-    // Runs it to its end.
+    // Runs it to its end; throws exec_error when it was cut off.
     exec_result exec(const command &what, call *control = nullptr)
     {
         return call::with(control, [&](boxlite_call *raw) {
-            return detail::make<exec_result>(boxlite_exec, get(), what.get(), raw);
+            boxlite_exec_result *result = nullptr;
+            try {
+                detail::run(boxlite_exec, get(), what.get(), raw, &result);
+            } catch (const error &cause) {
+                if (result == nullptr) {
+                    throw;
+                }
+                throw exec_error(cause, exec_result(result));
+            }
+            return exec_result(result);
         });
     }
     // Starts it, its streams to be taken.
@@ -774,6 +836,13 @@ public:
     {
         return set(boxlite_runtime_options_set_docker_config, detail::c_str(v));
     }
+    // Asked before the registry: "host", "host:port", or either after "http://" or "https://".
+    runtime_options &registry_mirror(const std::string &registry, const std::string &mirror)
+    {
+        return set(boxlite_runtime_options_add_registry_mirror, detail::c_str(registry), detail::c_str(mirror));
+    }
+    // PEM, trusted beside the system's.
+    runtime_options &ca_file(const std::string &v) { return set(boxlite_runtime_options_add_ca_file, detail::c_str(v)); }
     runtime_options &engine(std::int32_t v) { return set(boxlite_runtime_options_set_engine, v); }
     runtime_options &registry(const std::string &host, std::int32_t transport)
     {
@@ -864,7 +933,12 @@ struct repair_report {
 
 class runtime : public detail::handle<boxlite_runtime, boxlite_runtime_free> {
 public:
-    explicit runtime(const runtime_options &options) : handle(detail::make<handle>(boxlite_runtime_new, options.get())) {}
+    explicit runtime(const runtime_options &options, call *control = nullptr)
+        : handle(call::with(control, [&](boxlite_call *raw) {
+              return detail::make<handle>(boxlite_runtime_new_within, options.get(), raw);
+          }))
+    {
+    }
 
     // `name` may be empty.
     box create(const box_options &options, const std::string &name = {}, call *control = nullptr)
@@ -987,10 +1061,12 @@ public:
         });
     }
     // Makes a damaged database of the home anew; no runtime may be open on it.
-    static repair_report repair(const runtime_options &options)
+    static repair_report repair(const runtime_options &options, call *control = nullptr)
     {
         using owner = detail::handle<boxlite_repair, boxlite_repair_free>;
-        const auto from = detail::make<owner>(boxlite_runtime_repair, options.get());
+        const auto from = call::with(control, [&](boxlite_call *raw) {
+            return detail::make<owner>(boxlite_runtime_repair_within, options.get(), raw);
+        });
         repair_report report;
         for (std::size_t i = 0; i < boxlite_repair_len(from.get()); i++) {
             report.boxes.push_back({detail::text(boxlite_repair_id(from.get(), i)),

@@ -25,6 +25,7 @@ type Box struct {
 	name   string
 	begin  gate
 	ask    gate
+	end    ending
 }
 
 func newBox(from *C.boxlite_box) *Box {
@@ -47,6 +48,7 @@ func (b *Box) Name() string { return b.name }
 // Close lets go of the box, which goes on. What was begun with it may be used on.
 func (b *Box) Close() error {
 	b.handle.close()
+	b.end.close()
 	return nil
 }
 
@@ -101,7 +103,37 @@ type ExecutionInfo struct {
 	Args    []string // the program, then its arguments
 	Started time.Time
 	TTY     bool
+	Stdin   StdinMode
+	Stdout  OutputMode // also of a terminal
+	Stderr  OutputMode
+	Merged  bool // it has no standard error of its own: that is written where its standard output is
+	Taken   Taken
 	Exit    *Exit // nil while it runs
+}
+
+// A StdinMode is what a command's standard input is.
+type StdinMode int
+
+// The modes of a standard input.
+const (
+	StdinNull StdinMode = C.BOXLITE_STDIN_NULL // /dev/null
+	StdinOnce StdinMode = C.BOXLITE_STDIN_ONCE // a stream that ends with its connection
+	StdinKeep StdinMode = C.BOXLITE_STDIN_KEEP // a stream that whoever attaches may go on with
+)
+
+// An OutputMode is what becomes of output that nobody has taken.
+type OutputMode int
+
+// The modes of an output.
+const (
+	OutputRetain OutputMode = C.BOXLITE_OUTPUT_RETAIN // the newest 1 MiB is kept
+	OutputPipe   OutputMode = C.BOXLITE_OUTPUT_PIPE   // all of it is kept, and the process waits
+	OutputNull   OutputMode = C.BOXLITE_OUTPUT_NULL   // it goes to /dev/null
+)
+
+// Taken says which streams of a command somebody is connected to; a terminal is Stdin and Stdout.
+type Taken struct {
+	Stdin, Stdout, Stderr bool
 }
 
 // Executions lists the box's commands, in the order they were started: those that run, and the newest 64 that have
@@ -122,6 +154,15 @@ func (b *Box) Executions(ctx context.Context) ([]ExecutionInfo, error) {
 			ID:      C.GoString(C.boxlite_execution_info_id(from)),
 			Started: time.UnixMilli(int64(C.boxlite_execution_info_started_at_ms(from))),
 			TTY:     C.boxlite_execution_info_tty(from) != 0,
+			Stdin:   StdinMode(C.boxlite_execution_info_stdin(from)),
+			Stdout:  OutputMode(C.boxlite_execution_info_stdout(from)),
+			Stderr:  OutputMode(C.boxlite_execution_info_stderr(from)),
+			Merged:  C.boxlite_execution_info_merge_stderr(from) != 0,
+			Taken: Taken{
+				Stdin:  C.boxlite_execution_info_stdin_taken(from) != 0,
+				Stdout: C.boxlite_execution_info_stdout_taken(from) != 0,
+				Stderr: C.boxlite_execution_info_stderr_taken(from) != 0,
+			},
 		}
 		for word := C.size_t(0); word < C.boxlite_execution_info_arg_len(from); word++ {
 			all[i].Args = append(all[i].Args, C.GoString(C.boxlite_execution_info_arg(from, word)))

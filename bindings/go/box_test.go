@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -223,9 +224,8 @@ func TestDetached(t *testing.T) {
 	must(t, err)
 	_, err = in.Write([]byte("hello\n"))
 	must(t, err)
-	text := make([]byte, 10)
-	if n, _ := out.Read(text); string(text[:n]) != "got hello\n" {
-		t.Errorf("got %q", text[:n])
+	if text, err := io.ReadAll(out); err != nil || string(text) != "got hello\n" {
+		t.Errorf("got %q, %v", text, err)
 	}
 	after, err := os.ReadFile(filepath.Join(home, "boxes", box.ID(), "shim.pid"))
 	must(t, err)
@@ -239,10 +239,10 @@ func TestDetached(t *testing.T) {
 func TestPrepare(t *testing.T) {
 	ctx := within(t)
 	none := int64(0)
-	without, _ := newRuntime(t, boxlite.RuntimeOptions{HomeDir: t.TempDir(), TemplateSpace: &none})
+	without, _ := newRuntime(t, boxlite.RuntimeOptions{HomeDir: homeDir(t), TemplateSpace: &none})
 	must(t, without.Prepare(ctx, boxlite.BoxOptions{}))
 
-	home := t.TempDir()
+	home := homeDir(t)
 	runtime, _ := newRuntime(t, boxlite.RuntimeOptions{HomeDir: home})
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
@@ -261,7 +261,7 @@ func TestPrepare(t *testing.T) {
 func TestSystemCheckAndRepair(t *testing.T) {
 	ctx := within(t)
 	space, spares := int64(256<<20), int32(1)
-	home := t.TempDir()
+	home := homeDir(t)
 	runtime, _ := newRuntime(t, boxlite.RuntimeOptions{
 		HomeDir: home, TemplateSpace: &space, Spares: &spares, Engine: boxlite.EngineQEMU,
 		MaxLayerBytes: 1 << 40, MaxImageEntries: 1 << 20,

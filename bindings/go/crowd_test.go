@@ -34,7 +34,7 @@ func idle() bool { return os.Getenv("BOXLITE_TEST_IDLE") != "" }
 // child runs this program as one of the children on a home of its own, so that threads and descriptors are its alone.
 func child(t *testing.T, name string) {
 	t.Helper()
-	home := t.TempDir()
+	home := homeDir(t)
 	shareTemplates(home)
 	ctx := within(t)
 	cmd := exec.CommandContext(ctx, os.Args[0])
@@ -44,7 +44,7 @@ func child(t *testing.T, name string) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
-	if left := atWork(home); len(left) > 0 {
+	if left := leftAtWork(home); len(left) > 0 {
 		t.Errorf("left running: %v", left)
 	}
 }
@@ -66,13 +66,22 @@ func waitingCrowd(string) error {
 		everybody, end := context.WithCancel(ctx)
 		defer end()
 		var running, done sync.WaitGroup
-		failures := make(chan error, 2*crowd)
+		failures := make(chan error, 3*crowd)
 		for i := 0; i < commands; i++ {
 			running.Add(1)
 			done.Add(1)
 			go func() {
 				defer done.Done()
 				failures <- oneOfTheCrowd(everybody, ctx, box, crowd/commands-1, &running)
+			}()
+		}
+		for i := 0; i < crowd; i++ {
+			done.Add(1)
+			go func() {
+				defer done.Done()
+				if _, err := box.Wait(everybody); !errors.Is(err, context.Canceled) {
+					failures <- fmt.Errorf("the wait for the box: %w", err)
+				}
 			}()
 		}
 		running.Wait()
@@ -91,11 +100,12 @@ func waitingCrowd(string) error {
 		close(over)
 		threads := <-most
 		fmt.Printf("%d commands run, %d goroutines, %d threads, %d at most\n", alive, goroutines, waiting, threads)
-		if alive != commands || goroutines < crowd || threads >= mostThreads {
+		if alive != commands || goroutines < 2*crowd || threads >= mostThreads {
 			return errors.New("that is not as it should be")
 		}
-		for i := 0; i < commands; i++ {
-			if err := <-failures; err != nil {
+		close(failures)
+		for err := range failures {
+			if err != nil {
 				return err
 			}
 		}
@@ -165,13 +175,13 @@ func manyRounds(home string) error {
 	err := withBox(ctx, func(rt *boxlite.Runtime, box *boxlite.Box) error {
 		for round := 0; round < rounds; round++ {
 			if round == 5 {
-				before = settled(ctx, 0)
+				before = settled(ctx, 0, time.Second)
 			}
 			if err := oneRound(ctx, box); err != nil {
 				return fmt.Errorf("round %d: %w", round, err)
 			}
 		}
-		after = settled(ctx, before)
+		after = settled(ctx, before, time.Minute)
 		return nil
 	})
 	if err != nil {
@@ -228,10 +238,10 @@ func oneRound(ctx context.Context, box *boxlite.Box) error {
 }
 
 // settled is how many descriptors there are once the garbage collector has found what nobody closed; it waits for as few
-// as `enough`.
-func settled(ctx context.Context, enough int) int {
+// as `enough`, but no longer than `limit`.
+func settled(ctx context.Context, enough int, limit time.Duration) int {
 	least := entries("/proc/self/fd")
-	for tries := 0; tries < 200 && least > enough && ctx.Err() == nil; tries++ {
+	for end := time.Now().Add(limit); time.Now().Before(end) && least > enough && ctx.Err() == nil; {
 		runtime.GC()
 		time.Sleep(5 * time.Millisecond)
 		if now := entries("/proc/self/fd"); now < least {

@@ -14,8 +14,8 @@
 // the library's ([ErrTimeout], [ErrCancelled]) and the context's. What becomes of the operation is said at each
 // function. [WithProgress] makes a context that reports how far a call is.
 //
-// A command that runs, its streams and its end are waited for by Go's poller: no thread is held, however many there
-// are. Calls that start, stop, remove, list or copy hold one thread each for as long as they take.
+// A command that runs, its streams and its end, and the end of a box are waited for by Go's poller: no thread is held,
+// however many there are. Calls that start, stop, remove, list or copy hold one thread each for as long as they take.
 //
 // # Errors
 //

@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	home, err := os.MkdirTemp("", "boxlite-go-")
 	exitOn(err)
-	defer os.RemoveAll(home)
+	defer func() { exitOn(removeAll(home)) }()
 	shareTemplates(home)
 	// Tests may share their machine with whatever else is compiled there.
 	os.Setenv("BOXLITE_BOOT_SECONDS", "300")
@@ -60,7 +60,7 @@ func run(m *testing.M) int {
 	exitOn(err)
 	code := m.Run()
 	exitOn(shared.runtime.Close())
-	if left := atWork(home); len(left) > 0 {
+	if left := leftAtWork(home); len(left) > 0 {
 		fmt.Fprintln(os.Stderr, "left running:", left)
 		return 1
 	}
@@ -92,6 +92,25 @@ func atWork(home string) (pids []string) {
 	return pids
 }
 
+// leftAtWork are those that don't end: one that was killed takes a moment to go.
+func leftAtWork(home string) (pids []string) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if pids = atWork(home); len(pids) == 0 || time.Now().After(end) {
+			return pids
+		}
+	}
+}
+
+// removeAll deletes a home. A runtime that was closed closes its database in the background, which may make a file anew
+// meanwhile, so it may take more than one try.
+func removeAll(home string) (err error) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if err = os.RemoveAll(home); err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // within is a context that ends when something hangs.
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -106,11 +125,20 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// homeDir is a directory for a home.
+func homeDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "boxlite-go-home-")
+	must(t, err)
+	t.Cleanup(func() { must(t, removeAll(dir)) })
+	return dir
+}
+
 // newRuntime opens a runtime on a home of the test's own.
 func newRuntime(t testing.TB, options boxlite.RuntimeOptions) (*boxlite.Runtime, string) {
 	t.Helper()
 	if options.HomeDir == "" {
-		options.HomeDir = t.TempDir()
+		options.HomeDir = homeDir(t)
 		shareTemplates(options.HomeDir)
 	}
 	runtime, err := boxlite.Open(options)

@@ -9,6 +9,7 @@ import "C"
 import (
 	"os"
 	"strings"
+	"time"
 )
 
 // An Engine runs boxes.
@@ -44,6 +45,12 @@ type RuntimeOptions struct {
 
 	Registries []Registry
 
+	// DockerConfig is the file in which `docker login` keeps credentials, for registries without any in Registries; nil is
+	// $DOCKER_CONFIG/config.json, else ~/.docker/config.json, a pointer to "" none.
+	DockerConfig *string
+
+	CAFiles []string // PEM files with authorities of registries, trusted beside the system's
+
 	MaxLayerBytes   uint64 // unpacked bytes of one layer of an image; default 64 GiB
 	MaxImageEntries uint64 // entries of all layers of an image; default 4,000,000
 
@@ -64,6 +71,10 @@ type Registry struct {
 	SkipVerify         bool // any TLS certificate is accepted
 	Username, Password string
 	Token              string // a bearer token, instead of name and password
+
+	// Mirrors are asked first, in this order: "host", "host:port", or either after "http://" or "https://". One that is of
+	// no use is left with a line in the log.
+	Mirrors []string
 }
 
 // A DiskCache is what an fsync in a box comes to.
@@ -97,6 +108,14 @@ type BoxOptions struct {
 	AutoRemove bool // the box and its data go when it stops
 	Detach     bool // the box goes on when its runtime ends
 	Labels     map[string]string
+
+	// Limits that the box's own process keeps, also when it is detached; 0 is none.
+	MaxLifetime time.Duration // so long after a start the box is stopped, whatever it does
+	IdleTimeout time.Duration // so long without a command or an open stream, and the box is stopped
+	PIDsMax     int           // processes and threads in the box, over all commands; 0 is the default
+
+	// MaxOpenFiles is how many descriptors each process of a command may have; 0 is 1024, more for a program that asks.
+	MaxOpenFiles int
 }
 
 // engine sets an engine by its name; "" is none.
@@ -132,6 +151,16 @@ func (b *builder) optional(name, value string, set func(value *C.char, err **C.b
 	}
 }
 
+// limit calls set when there is a limit.
+func (b *builder) limit(name string, value time.Duration, set func(ms C.int64_t, err **C.boxlite_error) C.boxlite_code) {
+	if value < 0 && b.err == nil {
+		b.err = refused(name, "is negative", "give a time, or 0 for no limit")
+	}
+	if value != 0 {
+		b.do(func(err **C.boxlite_error) C.boxlite_code { return set(milliseconds(value), err) })
+	}
+}
+
 // runtimeOptions makes C options, which the caller frees, also after a failure.
 func (b *builder) runtimeOptions(from RuntimeOptions) *C.boxlite_runtime_options {
 	var to *C.boxlite_runtime_options
@@ -150,6 +179,17 @@ func (b *builder) runtimeOptions(from RuntimeOptions) *C.boxlite_runtime_options
 	}
 	for _, registry := range from.Registries {
 		b.registry(to, registry)
+	}
+	if from.DockerConfig != nil {
+		b.do(func(err **C.boxlite_error) C.boxlite_code {
+			return C.boxlite_runtime_options_set_docker_config(to, b.text("DockerConfig", *from.DockerConfig), err)
+		})
+	}
+	for _, file := range from.CAFiles {
+		file := b.text("CAFiles", file)
+		b.do(func(err **C.boxlite_error) C.boxlite_code {
+			return C.boxlite_runtime_options_add_ca_file(to, file, err)
+		})
 	}
 	if from.MaxLayerBytes != 0 || from.MaxImageEntries != 0 {
 		b.do(func(err **C.boxlite_error) C.boxlite_code {
@@ -205,6 +245,12 @@ func (b *builder) registry(to *C.boxlite_runtime_options, from Registry) {
 	b.optional("Token", from.Token, func(value *C.char, err **C.boxlite_error) C.boxlite_code {
 		return C.boxlite_runtime_options_set_registry_bearer_auth(to, host, value, err)
 	})
+	for _, mirror := range from.Mirrors {
+		mirror := b.text("Mirrors", mirror)
+		b.do(func(err **C.boxlite_error) C.boxlite_code {
+			return C.boxlite_runtime_options_add_registry_mirror(to, host, mirror, err)
+		})
+	}
 }
 
 // boxOptions makes C options, which the caller frees, also after a failure.
@@ -253,6 +299,22 @@ func (b *builder) boxOptions(from BoxOptions) *C.boxlite_box_options {
 	b.do(func(err **C.boxlite_error) C.boxlite_code {
 		return C.boxlite_box_options_set_detach(to, flag(from.Detach), err)
 	})
+	b.limit("MaxLifetime", from.MaxLifetime, func(ms C.int64_t, err **C.boxlite_error) C.boxlite_code {
+		return C.boxlite_box_options_set_max_lifetime_ms(to, ms, err)
+	})
+	b.limit("IdleTimeout", from.IdleTimeout, func(ms C.int64_t, err **C.boxlite_error) C.boxlite_code {
+		return C.boxlite_box_options_set_idle_timeout_ms(to, ms, err)
+	})
+	if from.MaxOpenFiles != 0 {
+		b.do(func(err **C.boxlite_error) C.boxlite_code {
+			return C.boxlite_box_options_set_max_open_files(to, clamped(from.MaxOpenFiles), err)
+		})
+	}
+	if from.PIDsMax != 0 {
+		b.do(func(err **C.boxlite_error) C.boxlite_code {
+			return C.boxlite_box_options_set_pids_max(to, clamped(from.PIDsMax), err)
+		})
+	}
 	for key, value := range from.Labels {
 		b.do(func(err **C.boxlite_error) C.boxlite_code {
 			return C.boxlite_box_options_set_label(to, b.text("Labels", key), b.text("Labels", value), err)

@@ -76,14 +76,23 @@ type RepairedBox struct {
 // touched, and boxes that run go on. It waits up to 30 seconds for another process that opens or repairs the home.
 // Runtimes that have the damaged database open fail with [ErrDatabase] from then on.
 func Repair(options RuntimeOptions) (*RepairReport, error) {
+	return RepairContext(context.Background(), options)
+}
+
+// RepairContext is [Repair] that waits for other processes until ctx ends; a repair that has begun is not cut off.
+func RepairContext(ctx context.Context, options RuntimeOptions) (*RepairReport, error) {
 	var b builder
 	defer b.finish()
 	with := b.runtimeOptions(options)
 	defer C.boxlite_runtime_options_free(with)
 	var report *C.boxlite_repair
-	b.do(func(err **C.boxlite_error) C.boxlite_code { return C.boxlite_runtime_repair(with, &report, err) })
 	if b.err != nil {
 		return nil, b.err
+	}
+	if err := invoke(ctx, func(call *C.boxlite_call, err **C.boxlite_error) C.boxlite_code {
+		return C.boxlite_runtime_repair_within(with, call, &report, err)
+	}); err != nil {
+		return nil, err
 	}
 	defer C.boxlite_repair_free(report)
 	told := &RepairReport{Boxes: make([]RepairedBox, C.boxlite_repair_len(report))}

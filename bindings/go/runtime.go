@@ -19,17 +19,26 @@ type Runtime struct {
 	handle *owned
 }
 
-// Open opens a runtime. It may wait for another process that is just making the home. A runtime has threads of its
-// own, two and a few more while there is work.
+// Open opens a runtime, and waits up to 30 seconds for another process that is just making or repairing the home. A
+// runtime has threads of its own, two and a few more while there is work.
 func Open(options RuntimeOptions) (*Runtime, error) {
+	return OpenContext(context.Background(), options)
+}
+
+// OpenContext is [Open] that waits until ctx ends; nothing is left of a runtime that was not opened in time.
+func OpenContext(ctx context.Context, options RuntimeOptions) (*Runtime, error) {
 	var b builder
 	defer b.finish()
 	var opened *C.boxlite_runtime
 	with := b.runtimeOptions(options)
 	defer C.boxlite_runtime_options_free(with)
-	b.do(func(err **C.boxlite_error) C.boxlite_code { return C.boxlite_runtime_new(with, &opened, err) })
 	if b.err != nil {
 		return nil, b.err
+	}
+	if err := invoke(ctx, func(call *C.boxlite_call, err **C.boxlite_error) C.boxlite_code {
+		return C.boxlite_runtime_new_within(with, call, &opened, err)
+	}); err != nil {
+		return nil, err
 	}
 	free := func(ptr unsafe.Pointer) { C.boxlite_runtime_free((*C.boxlite_runtime)(ptr)) }
 	return &Runtime{own("runtime", unsafe.Pointer(opened), free)}, nil
@@ -84,6 +93,35 @@ func (r *Runtime) Close() error {
 // Create makes a box. Nothing is pulled and nothing runs yet: it starts at its first use. When ctx ends the call nothing
 // is left behind.
 func (r *Runtime) Create(ctx context.Context, options BoxOptions) (*Box, error) {
+	return r.creation(ctx, options, func(
+		ptr *C.boxlite_runtime, with *C.boxlite_box_options, name *C.char, call *C.boxlite_call, made **C.boxlite_box,
+		err **C.boxlite_error,
+	) C.boxlite_code {
+		return C.boxlite_create(ptr, with, name, call, made, err)
+	})
+}
+
+// GetOrCreate finds the box with options.Name, or makes it where there is none, and tells whether it made it: of any
+// number of callers at a time, in any processes, exactly one does. A box that is found is as it was made, whatever options
+// say. When ctx ends the call nothing is left behind.
+func (r *Runtime) GetOrCreate(ctx context.Context, options BoxOptions) (box *Box, created bool, err error) {
+	var flag C.int32_t
+	box, err = r.creation(ctx, options, func(
+		ptr *C.boxlite_runtime, with *C.boxlite_box_options, name *C.char, call *C.boxlite_call, made **C.boxlite_box,
+		err **C.boxlite_error,
+	) C.boxlite_code {
+		return C.boxlite_get_or_create(ptr, with, name, call, &flag, made, err)
+	})
+	return box, flag != 0, err
+}
+
+func (r *Runtime) creation(
+	ctx context.Context, options BoxOptions,
+	do func(
+		ptr *C.boxlite_runtime, with *C.boxlite_box_options, name *C.char, call *C.boxlite_call, made **C.boxlite_box,
+		err **C.boxlite_error,
+	) C.boxlite_code,
+) (*Box, error) {
 	var b builder
 	defer b.finish()
 	with := b.boxOptions(options)
@@ -97,7 +135,7 @@ func (r *Runtime) Create(ctx context.Context, options BoxOptions) (*Box, error) 
 	}
 	var made *C.boxlite_box
 	err := r.invoke(ctx, func(ptr *C.boxlite_runtime, call *C.boxlite_call, err **C.boxlite_error) C.boxlite_code {
-		return C.boxlite_create(ptr, with, name, call, &made, err)
+		return do(ptr, with, name, call, &made, err)
 	})
 	if err != nil {
 		return nil, err

@@ -36,10 +36,11 @@ const (
 
 // A StreamState is how an output stream stands.
 type StreamState struct {
-	First   uint64 // offset of the first byte that the present taker got, or the last one
-	Total   uint64 // bytes that the process has written
-	Dropped uint64 // bytes that were dropped because nobody took them
-	Closed  bool   // no process holds the stream any more: nothing will follow
+	First     uint64 // offset of the first byte owed to what was taken of it through this Execution
+	Total     uint64 // bytes that the process has written
+	Dropped   uint64 // bytes that were dropped because nobody took them
+	Closed    bool   // no process holds the stream any more: nothing will follow
+	TakenOver bool   // somebody else has taken it since it was taken through this Execution
 }
 
 // StreamState asks the box how an output stream stands.
@@ -53,10 +54,11 @@ func (e *Execution) StreamState(ctx context.Context, which StreamName) (StreamSt
 	}
 	defer C.boxlite_stream_state_free(state)
 	return StreamState{
-		First:   uint64(C.boxlite_stream_state_first(state)),
-		Total:   uint64(C.boxlite_stream_state_total(state)),
-		Dropped: uint64(C.boxlite_stream_state_dropped(state)),
-		Closed:  C.boxlite_stream_state_closed(state) != 0,
+		First:     uint64(C.boxlite_stream_state_first(state)),
+		Total:     uint64(C.boxlite_stream_state_total(state)),
+		Dropped:   uint64(C.boxlite_stream_state_dropped(state)),
+		Closed:    C.boxlite_stream_state_closed(state) != 0,
+		TakenOver: C.boxlite_stream_state_taken_over(state) != 0,
 	}, nil
 }
 
@@ -131,6 +133,10 @@ func (o *Output) verdict(cause error) error {
 		return net.ErrClosed
 	case err != nil:
 		cause = err
+	case state.TakenOver:
+		cause = errTakenOver
+	case state.Closed && state.Dropped > 0:
+		cause = errGivenUp
 	}
 	return &cutError{o.received, cause}
 }
@@ -162,6 +168,11 @@ func (t *Terminal) CloseWrite() error {
 	_, err := t.conn.Write([]byte{4})
 	return err
 }
+
+var (
+	errTakenOver = errors.New("somebody else has taken the stream over")
+	errGivenUp   = errors.New("the box has given up output that nobody had taken")
+)
 
 // A cutError is what a Read of output that was cut off comes to.
 type cutError struct {

@@ -78,6 +78,39 @@ func TestWaitIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestTakenOverIsNoShortSuccess(t *testing.T) {
+	ctx := within(t)
+	cmd := shared.box.Command(ctx, "sh", "-c", "printf 0123456789; read line; printf abcdefghij")
+	cmd.KeepStdin = true
+	earlier, err := cmd.StdoutPipe()
+	must(t, err)
+	first := started(t, cmd)
+	_, err = io.ReadFull(earlier, make([]byte, 10))
+	must(t, err)
+	second, err := shared.box.Attach(ctx, first.ID())
+	must(t, err)
+	defer second.Close()
+	in, err := second.TakeStdin(ctx)
+	must(t, err)
+	out, err := second.TakeStdout(ctx, boxlite.Oldest)
+	must(t, err)
+	_, err = in.Write([]byte("go\n"))
+	must(t, err)
+	must(t, in.Close())
+	got, err := io.ReadAll(out)
+	if err != nil || string(got) != "abcdefghij" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	must(t, out.Close())
+	// The process has ended and all of its output is somewhere: the earlier reader's half is half all the same.
+	_, err = first.Wait(ctx)
+	must(t, err)
+	rest, err := io.ReadAll(earlier)
+	if len(rest) != 0 || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "taken the stream over") {
+		t.Errorf("got %q, %v", rest, err)
+	}
+}
+
 func TestAttach(t *testing.T) {
 	ctx := within(t)
 	cmd := shared.box.Command(ctx, "sh", "-c", "printf 0123456789; cat; echo err >&2")
@@ -127,11 +160,18 @@ func TestAttach(t *testing.T) {
 	if err != nil || !exit.Success() {
 		t.Errorf("got %v, %v", exit, err)
 	}
+	// What was taken through the one is nothing to the other.
+	state, err := first.StreamState(ctx, boxlite.Stdout)
+	if err != nil || state.First != 0 || state.Total != 12 || !state.Closed || state.TakenOver {
+		t.Errorf("got %+v, %v", state, err)
+	}
 	list, err := box.Executions(ctx)
 	must(t, err)
 	found := false
 	for _, one := range list {
-		found = found || one.ID == first.ID() && one.Exit != nil && one.Exit.Success() && one.Args[0] == "sh" && !one.TTY
+		found = found || one.ID == first.ID() && one.Exit != nil && one.Exit.Success() && one.Args[0] == "sh" && !one.TTY &&
+			one.Stdin == boxlite.StdinKeep && one.Stdout == boxlite.OutputRetain && one.Stderr == boxlite.OutputRetain &&
+			!one.Merged && one.Taken == boxlite.Taken{}
 	}
 	if !found {
 		t.Errorf("not listed: %+v", list)

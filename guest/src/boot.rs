@@ -11,13 +11,14 @@ use nix::sys::resource::{Resource, setrlimit};
 
 use crate::cgroup;
 use crate::error::{AgentError, Context};
+use crate::exec::child::drop_bounding_set;
 use crate::rootfs::layout;
 use crate::sys::mounts::mount_virtual;
 
 /// Kernel settings, each with what it is for.
 const SETTINGS: [(&str, &str); 8] = [
-    // The kernel's default of 4096 is too few for a busy box.
-    ("/proc/sys/kernel/pid_max", "4194304"),
+    // The kernel's default of 4096 is too few for a busy box; a small kernel (CONFIG_BASE_SMALL) allows no more than this.
+    ("/proc/sys/kernel/pid_max", "32768"),
     // Links planted in shared directories are followed by their owners only.
     ("/proc/sys/fs/protected_hardlinks", "1"),
     ("/proc/sys/fs/protected_symlinks", "1"),
@@ -51,7 +52,7 @@ pub(crate) fn prepare() -> Result<(), AgentError> {
     }
     setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES_MAX, OPEN_FILES_MAX)
         .step(|| "raise RLIMIT_NOFILE".into())?;
-    fs::write("/proc/self/oom_score_adj", "-1000").step(|| "protect the agent from the OOM killer".into())?;
+    drop_bounding_set().step(|| "give up what no process of the box may have".into())?;
     // A stream ring is made and freed with every execution: keep such blocks out of the heap, so that the pages
     // go back to the kernel at once instead of staying with the agent.
     // SAFETY: sets a parameter of malloc; the process has one thread.

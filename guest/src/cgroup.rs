@@ -5,12 +5,11 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
@@ -56,7 +55,8 @@ fn put(directory: &str, file: &str, value: &str) -> Result<(), AgentError> {
 pub(crate) struct BoxCgroup {
     dir: Arc<OwnedFd>,
     next: AtomicU64,
-    /// Made ahead, since making one is a good part of starting a process.
+    /// For the next execution, since making one and removing it again takes a third as long as a process: one made
+    /// ahead, or one that another has left empty.
     spare: Mutex<Option<ExecCgroup>>,
 }
 
@@ -71,18 +71,28 @@ pub(crate) struct Bounds {
 impl BoxCgroup {
     /// Opens the box's cgroup and bounds its number of processes (0: the default).
     pub(crate) fn open(pids_max: u32) -> Result<Self, AgentError> {
-        let pids_max = if pids_max == 0 { DEFAULT_PIDS_MAX } else { pids_max };
-        put(BOX, "pids.max", &pids_max.to_string())?;
         let dir =
             open(BOX, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step(|| format!("open {BOX}"))?;
-        Ok(Self { dir: Arc::new(dir), next: AtomicU64::new(1), spare: Mutex::new(None) })
+        let cgroup = Self { dir: Arc::new(dir), next: AtomicU64::new(1), spare: Mutex::new(None) };
+        cgroup.limit(pids_max)?;
+        Ok(cgroup)
+    }
+
+    /// Bounds the box's number of processes (0: the default).
+    pub(crate) fn limit(&self, pids_max: u32) -> Result<(), AgentError> {
+        let pids_max = if pids_max == 0 { DEFAULT_PIDS_MAX } else { pids_max };
+        write_at(self.dir.as_fd(), "pids.max", &pids_max.to_string())
+            .step(|| format!("limit the box to {pids_max} processes"))
     }
 
     fn make(&self) -> io::Result<ExecCgroup> {
         let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         mkdirat(&*self.dir, name.as_str(), Mode::from_bits_retain(0o755))?;
         let dir = openat(&*self.dir, name.as_str(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(ExecCgroup { parent: Arc::clone(&self.dir), dir, name })
+        let events = openat(&dir, "cgroup.events", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let parent = Arc::clone(&self.dir);
+        let was_killed = AtomicBool::new(false);
+        Ok(ExecCgroup { parent, dir, events, name, has_run: None, is_bounded: false, was_killed })
     }
 
     /// Makes one ahead, at a moment when nobody waits.
@@ -94,13 +104,16 @@ impl BoxCgroup {
         }
     }
 
-    /// A fresh cgroup for one execution.
+    /// An empty cgroup for one execution. Where there are bounds nothing has run in it: what is charged to a cgroup
+    /// outlives the processes.
     pub(crate) fn create(&self, bounds: Bounds) -> io::Result<ExecCgroup> {
-        let spare = lock(&self.spare).take();
-        let cgroup = match spare {
+        let is_bounded = bounds != Bounds::default();
+        let spare = lock(&self.spare).take_if(|spare| !is_bounded || spare.has_run.is_none());
+        let mut cgroup = match spare {
             Some(spare) => spare,
             None => self.make()?,
         };
+        cgroup.is_bounded = is_bounded;
         for (file, value) in bound_files(bounds) {
             if let Err(error) = write_at(cgroup.dir.as_fd(), file, &value) {
                 let _ = cgroup.remove();
@@ -108,6 +121,18 @@ impl BoxCgroup {
             }
         }
         Ok(cgroup)
+    }
+
+    /// Keeps a cgroup in which nothing is alive for another execution, or removes it.
+    pub(crate) fn take_back(&self, mut cgroup: ExecCgroup) {
+        let mut spare = lock(&self.spare);
+        let is_as_new = !cgroup.is_bounded && !cgroup.was_killed.load(Ordering::Relaxed);
+        if spare.is_none() && is_as_new && cgroup.remember().is_ok() {
+            *spare = Some(cgroup);
+        } else {
+            // One that is never removed does no harm.
+            let _ = cgroup.remove();
+        }
     }
 
     /// SIGKILL to everything in the box.
@@ -125,6 +150,15 @@ impl BoxCgroup {
         emptied(self.dir.as_fd()).await
     }
 
+    /// The pids in it, in the agent's numbering.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let here = format!("/proc/self/fd/{}", self.dir.as_raw_fd());
+        let entries = fs::read_dir(here).into_iter().flatten();
+        // One per execution; the box's own has no processes.
+        let executions = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        executions.flat_map(|name| pids_in(self.dir.as_fd(), &format!("{name}/cgroup.procs"))).collect()
+    }
+
     /// Processes and threads of the box.
     pub(crate) fn processes(&self) -> u64 {
         read_at(self.dir.as_fd(), "pids.current").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
@@ -136,7 +170,20 @@ impl BoxCgroup {
 pub(crate) struct ExecCgroup {
     parent: Arc<OwnedFd>,
     dir: OwnedFd,
+    events: OwnedFd,
     name: String,
+    /// Of the executions before.
+    has_run: Option<Past>,
+    is_bounded: bool,
+    /// Linux 6.12 may kill what starts in it later, too.
+    was_killed: AtomicBool,
+}
+
+/// What a cgroup remembers of those that ran in it.
+#[derive(Debug)]
+struct Past {
+    memory_events: OwnedFd,
+    oom_kills: u64,
 }
 
 impl ExecCgroup {
@@ -147,39 +194,45 @@ impl ExecCgroup {
 
     /// SIGKILL to everything in it, children that called setsid included.
     pub(crate) fn kill(&self) -> io::Result<()> {
+        self.was_killed.store(true, Ordering::Relaxed);
         write_at(self.dir.as_fd(), "cgroup.kill", "1")
-    }
-
-    /// The pids in it, in the agent's numbering.
-    pub(crate) fn pids(&self) -> Vec<i32> {
-        let text = read_at(self.dir.as_fd(), "cgroup.procs").unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
     }
 
     /// The OOM killer has taken something in it.
     pub(crate) fn was_oom_killed(&self) -> bool {
         let text = read_at(self.dir.as_fd(), "memory.events").unwrap_or_default();
-        keyed(&text, "oom_kill").is_some_and(|count| count > 0)
+        let before = self.has_run.as_ref().map_or(0, |past| past.oom_kills);
+        keyed(&text, "oom_kill").is_some_and(|count| count > before)
+    }
+
+    /// Remembers what another execution must not take for its own.
+    fn remember(&mut self) -> io::Result<()> {
+        let memory_events = match self.has_run.take() {
+            Some(past) => past.memory_events,
+            None => openat(&self.dir, "memory.events", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?,
+        };
+        let oom_kills = number_in(memory_events.as_fd(), "oom_kill")?.unwrap_or(0);
+        self.has_run = Some(Past { memory_events, oom_kills });
+        Ok(())
     }
 
     /// Returns when nothing in it is alive any more.
     pub(crate) async fn emptied(&self) -> io::Result<()> {
-        emptied(self.dir.as_fd()).await
+        match number_in(self.events.as_fd(), "populated")? {
+            Some(0) => Ok(()),
+            _ => emptied(self.dir.as_fd()).await,
+        }
     }
 
     /// Removes it; `EBUSY` while something in it is alive.
     pub(crate) fn remove(&self) -> nix::Result<()> {
         unlinkat(&*self.parent, self.name.as_str(), UnlinkatFlags::RemoveDir)
     }
+}
 
-    /// Removes it as soon as nothing in it is alive any more.
-    pub(crate) async fn remove_when_empty(&self) {
-        while self.remove() == Err(Errno::EBUSY) {
-            if self.emptied().await.is_err() {
-                return;
-            }
-        }
-    }
+fn pids_in(dir: BorrowedFd<'_>, file: &str) -> Vec<i32> {
+    let text = read_at(dir, file).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
 }
 
 fn bound_files(bounds: Bounds) -> impl Iterator<Item = (&'static str, String)> {
@@ -208,7 +261,14 @@ fn read_at(dir: BorrowedFd<'_>, file: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// The number behind `key` in a file of "key number" lines.
+/// The number behind `key` in a short file of "key number" lines, as of now.
+fn number_in(file: BorrowedFd<'_>, key: &str) -> io::Result<Option<u64>> {
+    let mut buf = [0; 256];
+    let n = nix::sys::uio::pread(file, &mut buf, 0)?;
+    Ok(std::str::from_utf8(&buf[..n]).ok().and_then(|text| keyed(text, key)))
+}
+
+/// The number behind `key` in a text of "key number" lines.
 fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }
@@ -222,9 +282,7 @@ async fn emptied(dir: BorrowedFd<'_>) -> io::Result<()> {
     let fd = openat(dir, "cgroup.events", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let events = register(fd, Interest::PRIORITY)?;
     loop {
-        let mut buf = [0; 128];
-        let n = nix::sys::uio::pread(events.get_ref(), &mut buf, 0)?;
-        if keyed(&String::from_utf8_lossy(&buf[..n]), "populated") == Some(0) {
+        if number_in(events.get_ref().as_fd(), "populated")? == Some(0) {
             return Ok(());
         }
         events.ready(Interest::PRIORITY).await?.clear_ready();

@@ -1,13 +1,14 @@
-//! Configure: from the host's word to a box that can run processes.
+//! Configure: from the host's word to a box that can run processes. Claim: the same for a box that was set up ahead.
 //!
-//! Owns the order of the steps and how long each took. Runs once, before any process of the box; blocking the
+//! Owns the order of the steps and how long each took. Runs once each, before any process of the box; blocking the
 //! agent's only thread is fine there, since nothing else goes on.
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boxlite_proto::agent::{ClaimRequest, ConfigureRequest, ConfigureResponse, Stage};
+use boxlite_proto::agent::{ClaimRequest, ClaimResponse, ConfigureRequest, ConfigureResponse, Stage};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
@@ -16,9 +17,10 @@ use nix::time::{ClockId, clock_settime};
 use crate::cgroup::BoxCgroup;
 use crate::error::{AgentError, Context};
 use crate::exec::Home;
+use crate::exec::database::Database;
 use crate::init::BoxInit;
 use crate::rootfs::files::{self, Identity};
-use crate::rootfs::{mount_disk, mount_image, mount_root};
+use crate::rootfs::{empty_root, layer, leave_image, mount_disk, mount_image, mount_root};
 use crate::sys::mounts::read_line;
 use crate::sys::{ENTROPY_BYTES, net, seed_kernel_rng};
 
@@ -43,20 +45,27 @@ pub(crate) fn run(request: &ConfigureRequest, boot: Boot) -> Result<(Home, Confi
     stages.run("entropy", || seed(&request.entropy))?;
     stages.run("identity", || set_hostname(&request.hostname))?;
     stages.run("image", mount_image)?;
-    stages.run("disk", mount_disk)?;
+    stages.run("disk", || {
+        mount_disk()?;
+        layer().settle(&request.image, request.spare)
+    })?;
     stages.run("overlay", mount_root)?;
     stages.run("loopback", || net::loopback_up().step(|| "bring the loopback interface up".into()))?;
-    let files = stages.run("files", || {
-        files::write(&Identity {
-            hostname: request.hostname.clone(),
-            hosts: request.hosts.clone(),
-            nameservers: request.nameservers.clone(),
-            machine_id: request.machine_id.clone(),
-        })
-    })?;
+    let identity = Identity {
+        hostname: request.hostname.clone(),
+        hosts: request.hosts.clone(),
+        nameservers: request.nameservers.clone(),
+        machine_id: request.machine_id.clone(),
+        boot_id: request.boot_id.clone(),
+    };
+    let files = stages.run("files", || files::write(&identity))?;
     let init = stages.run("view", || BoxInit::start(&files))?;
-    let cgroup = stages.run("cgroup", || BoxCgroup::open(request.pids_max))?;
+    let cgroup = Arc::new(stages.run("cgroup", || BoxCgroup::open(request.pids_max))?);
     cgroup.prepare_spare();
+    let mut home = Home { init, cgroup, identity, users: Database::default() };
+    if request.rehearse {
+        home = stages.run("rehearsal", || rehearse(home, &request.image))?;
+    }
     let response = ConfigureResponse {
         stages: stages.done,
         kernel: nix::sys::utsname::uname()
@@ -65,15 +74,83 @@ pub(crate) fn run(request: &ConfigureRequest, boot: Boot) -> Result<(Home, Confi
         clocksource: clocksource(),
         ..ConfigureResponse::default()
     };
-    Ok((Home { init, cgroup }, response))
+    Ok((home, response))
 }
 
-/// Gives a box that was set up ahead its name, the time, and entropy that nobody had a part of before.
-pub(crate) fn claim(request: &ClaimRequest) -> Result<(), AgentError> {
+/// Gives a box that was set up ahead its name, the time, and entropy that nobody had a part of before. Its layer stays
+/// marked with its image, which is the box's from now on.
+pub(crate) fn claim(request: &ClaimRequest, mut home: Home) -> Result<(Home, ClaimResponse), AgentError> {
+    let mut stages = Stages::default();
+    stages.run("introduction", || introduce(request))?;
+    home.cgroup.limit(request.pids_max)?;
+    home.identity = home.identity.of_another(request);
+    stages.run("files", || files::write(&home.identity))?;
+    if request.rehearse {
+        home = stages.run("rehearsal", || rehearse(home, &request.image))?;
+    }
+    Ok((home, ClaimResponse { stages: stages.done, ..ClaimResponse::default() }))
+}
+
+/// What is left of a box that was set up ahead when it has no image.
+#[derive(Debug)]
+pub(crate) struct Vacant {
+    cgroup: Arc<BoxCgroup>,
+    identity: Identity,
+}
+
+/// Ends all that is made of the image, or that a process from it could have left.
+pub(crate) fn vacate(home: Home) -> Result<Vacant, AgentError> {
+    let Home { init, cgroup, identity, users } = home;
+    // It holds files of the image.
+    drop(users);
+    init.leave()?;
+    leave_image()?;
+    files::delete()?;
+    Ok(Vacant { cgroup, identity })
+}
+
+/// Sets the box up again, on the image that is there now, as [`claim`] does for one that has kept its own.
+pub(crate) fn fill(request: &ClaimRequest, vacant: &Vacant) -> Result<(Home, ClaimResponse), AgentError> {
+    let mut stages = Stages::default();
+    stages.run("introduction", || introduce(request))?;
+    vacant.cgroup.limit(request.pids_max)?;
+    let home = rebuild(vacant, vacant.identity.of_another(request), &mut stages)?;
+    Ok((home, ClaimResponse { stages: stages.done, ..ClaimResponse::default() }))
+}
+
+/// Goes once through what a claim for another image does, since software emulation translates code when it first runs.
+fn rehearse(home: Home, image: &str) -> Result<Home, AgentError> {
+    let vacant = vacate(home)?;
+    layer().settle(image, true)?;
+    rebuild(&vacant, vacant.identity.clone(), &mut Stages::default())
+}
+
+/// Begins a box that was set up ahead anew, on its image and an empty layer.
+pub(crate) fn renew(home: Home) -> Result<Home, AgentError> {
+    let Home { init, cgroup, identity, users: _ } = home;
+    init.leave()?;
+    empty_root()?;
+    files::delete()?;
+    build(cgroup, identity, &mut Stages::default())
+}
+
+fn rebuild(vacant: &Vacant, identity: Identity, stages: &mut Stages) -> Result<Home, AgentError> {
+    stages.run("image", mount_image)?;
+    build(Arc::clone(&vacant.cgroup), identity, stages)
+}
+
+/// From a mounted image and disk to a box.
+fn build(cgroup: Arc<BoxCgroup>, identity: Identity, stages: &mut Stages) -> Result<Home, AgentError> {
+    stages.run("overlay", mount_root)?;
+    let files = stages.run("files", || files::write(&identity))?;
+    let init = stages.run("view", || BoxInit::start(&files))?;
+    Ok(Home { init, cgroup, identity, users: Database::default() })
+}
+
+fn introduce(request: &ClaimRequest) -> Result<(), AgentError> {
     set_clock(request.wall_clock_ns)?;
     seed(&request.entropy)?;
-    set_hostname(&request.hostname)?;
-    files::rename(&request.hostname)
+    set_hostname(&request.hostname)
 }
 
 /// What the kernel counts time by.

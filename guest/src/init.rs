@@ -4,13 +4,13 @@
 //! capabilities, not dumpable (so nothing in the box can trace it or look through it), and deaf to every signal
 //! from inside. When it dies the kernel kills the whole box.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -88,6 +88,16 @@ impl BoxInit {
         self.pidfd.try_clone()
     }
 
+    /// Ends the box's namespaces and takes the agent out of them, so that another init can be started.
+    pub(crate) fn leave(self) -> Result<(), AgentError> {
+        self.end();
+        let step = || "leave the box's namespaces".into();
+        let own = open("/proc/self/ns/pid", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).step(step)?;
+        setns(&own, CloneFlags::CLONE_NEWPID).step(step)?;
+        // What the box's processes shared by System V's and POSIX's means outlives them, in the agent's own namespace.
+        unshare(CloneFlags::CLONE_NEWIPC).step(step)
+    }
+
     /// Ends the box's namespaces, so that nothing of them holds its mounts.
     pub(crate) fn end(&self) {
         // An init that is dead already has nothing to end.
@@ -118,6 +128,9 @@ fn run(tell: OwnedFd, files: &[BoxFile]) -> ! {
 /// Gives up what an init needs no more.
 fn settle() -> Result<(), AgentError> {
     let step = || "settle the box's init".into();
+    // The agent needs no such shelter, since the OOM killer spares the first process of a machine, and its children
+    // would have to give it back.
+    fs::write("/proc/self/oom_score_adj", "-1000").step(step)?;
     // SAFETY: reads a short C string.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, c"box-init".as_ptr()) }).step(step)?;
     // SAFETY: takes plain values.

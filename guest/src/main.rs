@@ -71,12 +71,12 @@ async fn serve(boot: Boot) -> Result<Infallible, AgentError> {
     let router: Arc<dyn Dispatch> = Arc::new(Router { agent: Arc::clone(&agent), calls });
     let link = Link::find().await?;
     agent.connected(start.elapsed());
-    if link.is_alone() {
-        // The machine is being made into a template: what is frozen now is what all its clones begin with.
-        let clocksource = configure::settled_clocksource().await;
-        console::say(&format!("{} {clocksource}", boxlite_proto::WAITING));
-    }
     loop {
+        if link.is_alone() {
+            // The machine is being made into a template: what is frozen now is what all its clones begin with.
+            let clocksource = configure::settled_clocksource().await;
+            console::say(&format!("{} {clocksource}", boxlite_proto::WAITING));
+        }
         link.visit(&router).await?;
     }
 }

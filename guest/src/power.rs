@@ -15,16 +15,19 @@ use nix::unistd::Pid;
 use tokio::io::Interest;
 
 use crate::agent::Agent;
+use crate::cgroup::BoxCgroup;
 use crate::console::{self, Stage};
-use crate::exec::{Home, execution::Execution};
+use crate::exec::Home;
 use crate::rootfs::unmount_all;
 use crate::sys::process::{Forked, exit_now, fork};
-use crate::sys::{lock, register};
+use crate::sys::register;
 
 /// How long killed processes have to be gone.
 const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// How long answers to Wait and the last output have to be on their way.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
+/// More turns of the scheduler than an answer needs from the end of its process into the channel.
+const ANSWER_HOPS: usize = 32;
 
 /// Ends everything and never returns.
 pub(crate) async fn end(agent: &Agent, home: Option<Arc<Home>>, grace: Duration, reason: ByeReason) -> ! {
@@ -34,7 +37,9 @@ pub(crate) async fn end(agent: &Agent, home: Option<Arc<Home>>, grace: Duration,
         home.init.end();
         drop(home);
     }
-    unmount_all();
+    if reason != ByeReason::Discard {
+        unmount_all();
+    }
     agent.events.bye(reason).await;
     // Only returns on failure; then init's own end ends this kernel as well.
     let _ = reboot(RebootMode::RB_AUTOBOOT);
@@ -63,7 +68,7 @@ async fn end_processes(agent: &Agent, home: &Home, grace: Duration) {
     let executions = agent.executions.all();
     if home.cgroup.is_populated() {
         if !grace.is_zero() {
-            executions.iter().for_each(|execution| ask_to_end(execution));
+            ask_to_end(&home.cgroup);
             // Those that don't go are killed below.
             let _ = tokio::time::timeout(grace, home.cgroup.emptied()).await;
         }
@@ -82,13 +87,16 @@ async fn end_processes(agent: &Agent, home: &Home, grace: Duration) {
         }
     };
     let _ = tokio::time::timeout(TOLD_WITHIN, told).await;
+    // An answer still passes through some tasks on its way to the channel; once the host has the last word, it may make
+    // an end at once.
+    for _ in 0..ANSWER_HOPS {
+        tokio::task::yield_now().await;
+    }
 }
 
-/// SIGTERM to all processes of an execution, and SIGCONT so that a stopped one hears it.
-fn ask_to_end(execution: &Execution) {
-    let cgroup = lock(&execution.live).cgroup.clone();
-    let pids = cgroup.map(|cgroup| cgroup.pids()).unwrap_or_default();
-    for pid in pids.into_iter().map(Pid::from_raw) {
+/// SIGTERM to all processes of the box, and SIGCONT so that a stopped one hears it.
+fn ask_to_end(cgroup: &BoxCgroup) {
+    for pid in cgroup.pids().into_iter().map(Pid::from_raw) {
         // One that has just ended needs no signal.
         let _ = kill(pid, Signal::SIGTERM);
         let _ = kill(pid, Signal::SIGCONT);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use boxlite_proto::agent::{
-    ClaimRequest, CloseStdinRequest, ConfigureRequest, ConfigureResponse, Empty, ExecRequest, ExecResponse,
-    ExecutionsResponse, InfoResponse, KillRequest, PowerOffRequest, ResizeTtyRequest, SignalRequest,
-    StreamStateRequest, StreamStateResponse, WaitRequest, WaitResponse,
+    ClaimRequest, ClaimResponse, CloseStdinRequest, ConfigureRequest, ConfigureResponse, Empty, ExecRequest,
+    ExecResponse, ExecutionsResponse, InfoResponse, KillRequest, PowerOffRequest, ResizeTtyRequest,
+    SignalRequest, StreamStateRequest, StreamStateResponse, WaitRequest, WaitResponse,
 };
 use boxlite_proto::agent_ttrpc;
 use boxlite_proto::event::ByeReason;
@@ -57,26 +57,49 @@ impl agent_ttrpc::Agent for Calls {
         Ok(response)
     }
 
-    async fn claim(&self, _: &TtrpcContext, request: ClaimRequest) -> ttrpc::Result<Empty> {
-        self.0.home("Claim")?;
-        self.0.executions.forget_all()?;
-        configure::claim(&request)?;
+    async fn claim(&self, _: &TtrpcContext, request: ClaimRequest) -> ttrpc::Result<ClaimResponse> {
+        let response = self.0.claim(&request)?;
+        if request.test_hooks {
+            self.1.set(true);
+        }
+        Ok(response)
+    }
+
+    async fn vacate(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.0.vacate()?;
+        Ok(Empty::new())
+    }
+
+    async fn renew(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
+        self.0.renew()?;
         Ok(Empty::new())
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecRequest) -> ttrpc::Result<ExecResponse> {
         let home = self.0.home("Exec")?;
+        let inline = (request.inline_bytes > 0).then(|| Duration::from_millis(request.drain_ms));
         // Known from now on, so that a call that follows on the same stream finds it.
         let pending = self.0.executions.add(request)?;
+        let execution = pending.execution();
         let table = Arc::clone(&self.0.executions);
-        // A task of its own: a caller that goes away mid-way must not leave half an execution.
-        let start = tokio::spawn(async move { table.start(&home, pending).await });
-        let outcome = start
-            .await
-            .map_err(|error| AgentError::Internal { what: format!("start a process: {error}") })?;
+        let outcome = if pending.awaits_nothing() {
+            let started = table.start(&home, pending).await;
+            // Who ends the box waits for those that have it.
+            drop(home);
+            started
+        } else {
+            // A task of its own: a caller that goes away mid-way must not leave half an execution.
+            let start = tokio::spawn(async move { table.start(&home, pending).await });
+            start.await.map_err(|error| AgentError::Internal { what: format!("start a process: {error}") })?
+        };
         let mut response = ExecResponse::new();
         match outcome {
-            Ok(pid) => response.pid = pid,
+            Ok(pid) => {
+                response.pid = pid;
+                if let Some(drain) = inline {
+                    response.outcome = execution.outcome(drain).await.into();
+                }
+            }
             Err(failure) => response.failure = Some(failure).into(),
         }
         Ok(response)
@@ -92,7 +115,11 @@ impl agent_ttrpc::Agent for Calls {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
-        self.0.executions.get(&request.id)?.kill()?;
+        let execution = match request.expected {
+            true => self.0.executions.expect(&request.id).await?,
+            false => self.0.executions.get(&request.id)?,
+        };
+        execution.kill()?;
         Ok(Empty::new())
     }
 
@@ -103,7 +130,7 @@ impl agent_ttrpc::Agent for Calls {
     }
 
     async fn close_stdin(&self, _: &TtrpcContext, request: CloseStdinRequest) -> ttrpc::Result<Empty> {
-        self.0.executions.expect(&request.id).await?.close_stdin(request.total_bytes);
+        self.0.executions.get(&request.id)?.close_stdin(request.total_bytes);
         Ok(Empty::new())
     }
 
@@ -114,14 +141,17 @@ impl agent_ttrpc::Agent for Calls {
     ) -> ttrpc::Result<StreamStateResponse> {
         let execution = self.0.executions.get(&request.id)?;
         let which = u8::try_from(request.which).ok().and_then(Which::from_wire);
-        let count = which.and_then(|which| execution.count(which)).ok_or_else(|| AgentError::Invalid {
-            what: format!(
-                "execution '{}' has no output stream {}: 1 is stdout, 2 stderr",
-                request.id, request.which
-            ),
+        let count = which.and_then(|which| execution.count_of(which, request.taker)).ok_or_else(|| {
+            AgentError::Invalid {
+                what: format!(
+                    "execution '{}' has no output stream {}: 1 is stdout, 2 stderr",
+                    request.id, request.which
+                ),
+            }
         })?;
         let mut response = StreamStateResponse::new();
         response.taken = count.taken;
+        response.taken_over = count.taken_over;
         response.count = Some(on_wire(count)).into();
         Ok(response)
     }
@@ -138,7 +168,8 @@ impl agent_ttrpc::Agent for Calls {
         if let Some(home) = self.0.retire() {
             let agent = Arc::clone(&self.0);
             let grace = Duration::from_millis(request.grace_ms);
-            tokio::spawn(async move { power::end(&agent, home, grace, ByeReason::PowerOff).await });
+            let reason = if request.discard { ByeReason::Discard } else { ByeReason::PowerOff };
+            tokio::spawn(async move { power::end(&agent, home, grace, reason).await });
         }
         Ok(Empty::new())
     }

@@ -1,7 +1,7 @@
 //! Faults on demand: calls by which tests make the agent die.
 //!
-//! Owns the switch, which the host throws at Configure and never again. Off, each call is refused before it does
-//! anything.
+//! Owns the switch, which the host throws at Configure, or at the Claim of a clone, and never again. Off, each call is
+//! refused before it does anything.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

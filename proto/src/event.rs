@@ -13,8 +13,10 @@ use std::str::FromStr;
 /// Why the agent ended the VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByeReason {
-    /// It was asked to.
+    /// It was asked to, and everything is on the disks.
     PowerOff,
+    /// It was asked to, and nothing on the disks is wanted any more: the machine may be killed.
+    Discard,
     /// The box's main process ended.
     MainExited,
     /// The agent could not go on.
@@ -48,6 +50,7 @@ impl fmt::Display for Event {
                 "bye {}",
                 match reason {
                     ByeReason::PowerOff => "power-off",
+                    ByeReason::Discard => "discard",
                     ByeReason::MainExited => "main-exited",
                     ByeReason::AgentFailed => "agent-failed",
                 }
@@ -67,6 +70,7 @@ impl FromStr for Event {
                 build_id: build_id.to_owned(),
             }),
             (Some("bye"), Some("power-off"), None) => Ok(Self::Bye(ByeReason::PowerOff)),
+            (Some("bye"), Some("discard"), None) => Ok(Self::Bye(ByeReason::Discard)),
             (Some("bye"), Some("main-exited"), None) => Ok(Self::Bye(ByeReason::MainExited)),
             (Some("bye"), Some("agent-failed"), None) => Ok(Self::Bye(ByeReason::AgentFailed)),
             _ => Err(bad()),
@@ -83,6 +87,7 @@ mod tests {
         for event in [
             Event::Hello { protocol: 1, build_id: "abc".into() },
             Event::Bye(ByeReason::PowerOff),
+            Event::Bye(ByeReason::Discard),
             Event::Bye(ByeReason::MainExited),
             Event::Bye(ByeReason::AgentFailed),
         ] {

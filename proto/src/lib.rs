@@ -8,6 +8,8 @@ pub mod event;
 pub mod stream;
 
 #[cfg(feature = "shim-spec")]
+pub mod machine;
+#[cfg(feature = "shim-spec")]
 pub mod probe;
 #[cfg(feature = "shim-spec")]
 pub mod shim;

@@ -64,10 +64,25 @@ pub enum Course {
     Clone {
         /// The template's directory, as seen from `box_dir`.
         template: String,
+        /// What its machine has been through.
+        progress: Progress,
     },
-    /// Boots it, freezes it before the agent has heard of any box, and leaves [`files::RAM`] and [`files::STATE`] in
-    /// `box_dir`: a template.
-    Freeze,
+    /// Boots it, freezes it, and leaves [`files::RAM`] and [`files::STATE`] in `box_dir`: a template.
+    Freeze {
+        /// When it is frozen.
+        progress: Progress,
+    },
+}
+
+/// How far a template's machine had come when it was frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// Its agent has heard of no box. Any box of the machine's sizes can be its clone.
+    Booted,
+    /// A box that nobody has asked for is set up in it, on an image and a disk ([`files::BOX_DISK`], which belongs to the
+    /// template). Its clones are boxes of that image that never ran, each on a copy of the disk.
+    SetUp,
 }
 
 /// Everything a shim needs to run one box. Paths are absolute, or relative to
@@ -100,6 +115,9 @@ pub struct ShimSpec {
     /// The image disk.
     #[serde(with = "os_path")]
     pub image_disk: PathBuf,
+    /// Tells the image from all others.
+    #[serde(default)]
+    pub image: String,
     /// The box disk's file name in `box_dir`.
     pub box_disk: String,
     /// How the box disk is written.
@@ -132,17 +150,30 @@ pub struct ShimSpec {
     /// Nobody has asked for this box yet: until a [`Word::Claim`] it goes with its owner at once, and its directory too.
     #[serde(default)]
     pub spare: bool,
+    /// A spare that is likely to be claimed for another image: goes once through that.
+    #[serde(default)]
+    pub rehearse: bool,
 }
 
 /// What the owner tells the shim after the spec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
 pub enum Word {
-    /// The spare is a box from now on. Answered by [`Report::Claimed`].
-    Claim {
-        /// Outlives its owner from now on.
-        detach: bool,
-    },
+    /// The spare is to be the box that was asked for. Answered by [`Report::Claimed`], from which on it is, or by
+    /// [`Report::Refused`], with which the spare ends.
+    Claim(Claim),
+}
+
+/// What makes a spare a box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Host name inside the box.
+    pub hostname: String,
+    /// Outlives its owner from now on.
+    pub detach: bool,
+    /// The box's image disk, where the spare has another image: seen from the directory that the box has by now.
+    #[serde(default)]
+    pub image_disk: Option<String>,
 }
 
 /// What the shim tells its owner.
@@ -175,8 +206,16 @@ pub enum Report {
     },
     /// The box could not be started; the shim ends.
     Failed(StartFailure),
-    /// The owner's claim was heard.
-    Claimed,
+    /// The spare is the owner's box.
+    Claimed {
+        /// What was done for it, by name, in microseconds each.
+        stages: Vec<(String, u64)>,
+    },
+    /// The spare could not be made the owner's box, and ends.
+    Refused {
+        /// One sentence.
+        why: String,
+    },
 }
 
 /// Why a box could not be started.

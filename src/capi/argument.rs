@@ -3,6 +3,7 @@
 //! Owns the texts of these refusals. The borrows it gives must end with the C call they are made in.
 
 use std::ffi::{CStr, CString, OsStr, c_char};
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 
 use super::guard::{Live, value};
@@ -147,10 +148,20 @@ pub(super) unsafe fn variable<'a>(pointer: *const c_char, name: &'static str) ->
     }
 }
 
-/// A number of the caller's as the type that holds it here.
-pub(super) fn number<T: TryFrom<i64>>(value: i64, name: &'static str) -> BoxliteResult<T> {
-    T::try_from(value)
-        .map_err(|_| refused(name, format!("is out of range: {value}"), "pass a number in range"))
+/// A number of the caller's, which has to be in `range`, as the type that holds it here.
+pub(super) fn number<T: TryFrom<i64>>(
+    value: i64,
+    range: RangeInclusive<i64>,
+    name: &'static str,
+) -> BoxliteResult<T> {
+    let fitting = if range.contains(&value) { T::try_from(value).ok() } else { None };
+    fitting.ok_or_else(|| {
+        let allowed = match *range.end() {
+            i64::MAX => format!("{} or more", range.start()),
+            end => format!("{} to {end}", range.start()),
+        };
+        refused(name, format!("is {value}: it has to be {allowed}"), "pass a number in range")
+    })
 }
 
 /// Where a handle is returned to. NULL until it is filled.

@@ -16,30 +16,55 @@ use crate::errors::BoxliteResult;
 use crate::litebox::{BoxEnd, BoxLog, EndReason};
 
 /// Not known to this version: read boxlite_box_end_message().
+///
+/// @ingroup box_end
 pub const BOXLITE_END_UNKNOWN: i32 = 0;
 /// It was stopped: by a call, or a signal to its shim.
+///
+/// @ingroup box_end
 pub const BOXLITE_END_STOPPED: i32 = 1;
 /// The process that started it went away.
+///
+/// @ingroup box_end
 pub const BOXLITE_END_OWNER_GONE: i32 = 2;
-/// Its main command ended.
+/// Reserved: a box has no main command of its own today, so none can end it.
+///
+/// @ingroup box_end
 pub const BOXLITE_END_MAIN_EXITED: i32 = 3;
-/// Its virtual machine ended by a fault.
+/// Its virtual machine ended by a fault, or its engine was killed: by the host for want of memory, for example. The guest's
+/// kernel kills a command that takes too much memory alone, and the box goes on: boxlite_exec_result_oom_killed().
+///
+/// @ingroup box_end
 pub const BOXLITE_END_CRASHED: i32 = 4;
 /// It was killed: it did not stop in time, or its shim was killed.
+///
+/// @ingroup box_end
 pub const BOXLITE_END_KILLED: i32 = 5;
 /// It was removed, and how it ended before is not known.
+///
+/// @ingroup box_end
 pub const BOXLITE_END_REMOVED: i32 = 6;
 /// It had run for as long as boxlite_box_options_set_max_lifetime_ms() says.
+///
+/// @ingroup box_end
 pub const BOXLITE_END_LIFETIME: i32 = 7;
 /// It had been idle for as long as boxlite_box_options_set_idle_timeout_ms() says.
+///
+/// @ingroup box_end
 pub const BOXLITE_END_IDLE: i32 = 8;
 
 /// What the guest's kernel and the agent in it wrote to the console, over all starts.
+///
+/// @ingroup box_end
 pub const BOXLITE_BOX_LOG_CONSOLE: i32 = 0;
 /// What the box's shim noted of its starts and ends.
+///
+/// @ingroup box_end
 pub const BOXLITE_BOX_LOG_SHIM: i32 = 1;
 
 /// How a box ended. Read-only, so any number of threads may read it.
+///
+/// @ingroup box_end
 pub struct boxlite_box_end {
     reason: i32,
     message: CString,
@@ -65,10 +90,10 @@ impl boxlite_box_end {
 /// when it does not run now. May be called any number of times, from any thread, also after a stop through this handle,
 /// and after the box was removed if this handle had begun to wait before.
 ///
-/// On success *end is new, which the caller frees with boxlite_box_end_free(); on failure NULL. Blocks; when `call`, which
-/// may be NULL, cuts it off, the box goes on. Errors: BOXLITE_INVALID_STATE when the box never ran; BOXLITE_NOT_FOUND when
-/// it is gone; BOXLITE_STOPPED when the runtime ended first; BOXLITE_INVALID_ARGUMENT when `box` or `end` is NULL;
-/// BOXLITE_DATABASE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
+/// On success *end is new, which the caller frees with boxlite_box_end_free(); on failure NULL. Blocks; when `call`,
+/// which may be NULL, cuts it off, the box goes on. Errors: BOXLITE_INVALID_STATE when the box never ran;
+/// BOXLITE_NOT_FOUND when it is gone; BOXLITE_STOPPED when the runtime ended first; BOXLITE_INVALID_ARGUMENT when `box`
+/// or `end` is NULL; BOXLITE_DATABASE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
 ///
 /// @ingroup box_end
 #[unsafe(no_mangle)]
@@ -121,10 +146,10 @@ pub unsafe extern "C" fn boxlite_box_exit_fd(
 /// first start to its removal, also when that start failed. They are files: read() gives what is there and then end of
 /// file, and what is written later can be read from the same descriptor. They hold what the guest wrote, so any bytes.
 ///
-/// *fd is a new descriptor, close-on-exec, which the caller closes, and outlives the handle; -1 on failure. Opens a file,
-/// and else does not block. Any thread. Errors: BOXLITE_NOT_FOUND when the box was never started or is gone;
-/// BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_INVALID_ARGUMENT when `box` or `fd` is NULL or there is no such
-/// log; BOXLITE_FORKED.
+/// *fd is a new descriptor, close-on-exec, which the caller closes, and outlives the handle; -1 on failure. Opens a
+/// file, and else does not block. Any thread; also after the runtime has ended. Errors: BOXLITE_NOT_FOUND when the box
+/// was never started or is gone; BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_INVALID_ARGUMENT when `box` or
+/// `fd` is NULL or there is no such log; BOXLITE_FORKED.
 ///
 /// @ingroup box_end
 #[unsafe(no_mangle)]
@@ -152,7 +177,8 @@ pub unsafe extern "C" fn boxlite_box_log_fd(
     })
 }
 
-/// Why the box ended, one of BOXLITE_END_...; BOXLITE_END_UNKNOWN when `end` is NULL. Later versions may have more.
+/// Why the box ended, one of BOXLITE_END_...; BOXLITE_END_UNKNOWN when `end` is NULL. Later versions may have more. Any
+/// thread; does not block.
 ///
 /// @ingroup box_end
 #[unsafe(no_mangle)]
@@ -162,7 +188,7 @@ pub unsafe extern "C" fn boxlite_box_end_reason(end: *const boxlite_box_end) -> 
 }
 
 /// The end in a sentence for a person, in case of a crash with the end of the guest's console. Valid until the end is
-/// freed; NULL when `end` is NULL.
+/// freed; NULL when `end` is NULL. Any thread; does not block.
 ///
 /// @ingroup box_end
 #[unsafe(no_mangle)]
@@ -171,7 +197,7 @@ pub unsafe extern "C" fn boxlite_box_end_message(end: *const boxlite_box_end) ->
     unsafe { field(end, std::ptr::null(), |end| end.message.as_ptr()) }
 }
 
-/// Frees an end. Does nothing when `end` is NULL. Does not block.
+/// Frees an end. Does nothing when `end` is NULL. Any thread; does not block.
 ///
 /// @ingroup box_end
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! Limits of a box that are kept while it runs: how long, how idle, how many processes.
+//! Limits of a box that are kept while it runs: how long, how idle, how many processes and open files.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn limit(ms: i64, name: &'static str) -> BoxliteResult<Option<Duration>> {
 /// does. Each start counts anew. 0 = as long as it likes, the default. Kept by the box's own process, so it holds for a
 /// detached box, too; boxlite_box_end_reason() is BOXLITE_END_LIFETIME then.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `ms` is negative.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `ms` is negative.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn boxlite_box_options_set_max_lifetime_ms(
 /// 0 = as long as it likes, the default. It may take an eighth longer. Kept by the box's own process, so it holds for a
 /// detached box, too; boxlite_box_end_reason() is BOXLITE_END_IDLE then.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `ms` is negative.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `ms` is negative.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -72,8 +72,31 @@ pub unsafe extern "C" fn boxlite_box_options_set_pids_max(
     enter(error, || {
         // SAFETY: the caller passes NULL or options that this thread alone uses.
         let options = unsafe { builder(options, "options") }?;
-        let pids: u32 = number(i64::from(pids), "pids")?;
+        let pids: u32 = number(pids.into(), 0..=i32::MAX.into(), "pids")?;
         options.options.pids_max = (pids > 0).then_some(pids);
+        Ok(())
+    })
+}
+
+/// Sets how many files each process of a command may have open, descriptors of all kinds counted (RLIMIT_NOFILE, soft and
+/// hard); 0 = the default: 1024, and up to 1048576 for a program that raises its own limit. It holds for all commands,
+/// whatever runtime runs them; one with a limit of its own (boxlite_command_set_limits()) has the lower of both.
+///
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `files` is not 0 to
+/// 1048576.
+///
+/// @ingroup box_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_box_options_set_max_open_files(
+    options: *mut boxlite_box_options,
+    files: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        let files: u32 = number(files.into(), 0..=1_048_576, "files")?;
+        options.options.max_open_files = (files > 0).then_some(files);
         Ok(())
     })
 }

@@ -8,16 +8,22 @@ use super::argument::{Out, builder, bytes, free, number, refused, text, variable
 use super::engine::engine_of;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
-use crate::litebox::spec::RawBoxExtras;
+use crate::litebox::spec::{MOST_DISK_GB, RawBoxExtras};
 use crate::model::options::{BoxOptions, DiskCache, RootfsSpec};
 
 /// Disk cache: an fsync in the box reaches the host's disk. The default.
+///
+/// @ingroup box_options
 pub const BOXLITE_DISK_CACHE_WRITEBACK: i32 = 0;
 /// Disk cache: an fsync in the box ends in the host's memory. Faster, for boxes whose data can be made again.
+///
+/// @ingroup box_options
 pub const BOXLITE_DISK_CACHE_UNSAFE: i32 = 1;
 
 /// Options of a box. A builder: used by one thread at a time, copied by boxlite_create(), and usable for any number of
 /// boxes, also in a forked child.
+///
+/// @ingroup box_options
 pub struct boxlite_box_options {
     pub(super) options: BoxOptions,
     env: Vec<(String, OsString)>,
@@ -65,8 +71,8 @@ impl boxlite_box_options {
 /// Makes options that say nothing yet: image "alpine:latest", 1 vCPU, 512 MiB of memory, a disk of 10 GiB, the image's
 /// user and working directory; the box is kept when it stops and stopped when its runtime ends.
 ///
-/// On success *options are new options, which the caller frees with boxlite_box_options_free(); on failure NULL. Does
-/// not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// On success *options are new options, which the caller frees with boxlite_box_options_free(); on failure NULL. Any
+/// thread; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -85,8 +91,8 @@ pub unsafe extern "C" fn boxlite_box_options_new(
 /// Sets the image: a registry reference such as "debian:12" or "host:5000/name@sha256:...", "oci:DIR[:TAG]",
 /// "oci-archive:FILE" or "docker-archive:FILE". UTF-8; copied. Replaces a root file system set before.
 ///
-/// Does not block and does not look for the image. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `image` is NULL,
-/// or `image` is not UTF-8. A malformed reference is refused by boxlite_create().
+/// One thread at a time; does not block and does not look for the image. Errors: BOXLITE_INVALID_ARGUMENT when
+/// `options` or `image` is NULL, or `image` is not UTF-8. A malformed reference is refused by boxlite_create().
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -108,8 +114,8 @@ pub unsafe extern "C" fn boxlite_box_options_set_image(
 /// Sets a directory on the host as the root file system: it is packed when the box starts, and the box sees no later
 /// change. Any bytes; copied. Replaces an image set before.
 ///
-/// Does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is
-/// NULL.
+/// One thread at a time; does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when
+/// `options` or `path` is NULL.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -127,10 +133,10 @@ pub unsafe extern "C" fn boxlite_box_options_set_rootfs_path(
     })
 }
 
-/// Sets the number of vCPUs.
+/// Sets the number of vCPUs: 1 (the default) or more.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `cpus` is not within 0 to 255. What this
-/// machine cannot give is refused by boxlite_create().
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `cpus` is not
+/// within 1 to 255. More than this machine has are refused by boxlite_create().
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -142,15 +148,15 @@ pub unsafe extern "C" fn boxlite_box_options_set_cpus(
     enter(error, || {
         // SAFETY: the caller passes NULL or options that this thread alone uses.
         let options = unsafe { builder(options, "options") }?;
-        options.options.cpus = Some(number(i64::from(cpus), "cpus")?);
+        options.options.cpus = Some(number(cpus.into(), 1..=u8::MAX.into(), "cpus")?);
         Ok(())
     })
 }
 
-/// Sets the memory in MiB.
+/// Sets the memory in MiB: 64 or more, default 512.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `memory_mib` is negative or above
-/// 4294967295. Too little memory is refused by boxlite_create().
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `memory_mib` is less
+/// than 1 or more than 32 bits hold. Less than 64 is refused by boxlite_create().
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -162,14 +168,15 @@ pub unsafe extern "C" fn boxlite_box_options_set_memory_mib(
     enter(error, || {
         // SAFETY: the caller passes NULL or options that this thread alone uses.
         let options = unsafe { builder(options, "options") }?;
-        options.options.memory_mib = Some(number(memory_mib, "memory_mib")?);
+        options.options.memory_mib = Some(number(memory_mib, 1..=u32::MAX.into(), "memory_mib")?);
         Ok(())
     })
 }
 
-/// Sets the size of the writable disk in GiB. Space on the host is taken as it is written to.
+/// Sets the size of the writable disk in GiB: 1 to 16384, default 10. Space on the host is taken as it is written to.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `disk_size_gb` is negative.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `disk_size_gb` is
+/// not within 1 to 16384.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -181,7 +188,7 @@ pub unsafe extern "C" fn boxlite_box_options_set_disk_size_gb(
     enter(error, || {
         // SAFETY: the caller passes NULL or options that this thread alone uses.
         let options = unsafe { builder(options, "options") }?;
-        options.options.disk_size_gb = Some(number(disk_size_gb, "disk_size_gb")?);
+        options.options.disk_size_gb = Some(number(disk_size_gb, 1..=MOST_DISK_GB.into(), "disk_size_gb")?);
         Ok(())
     })
 }
@@ -190,7 +197,8 @@ pub unsafe extern "C" fn boxlite_box_options_set_disk_size_gb(
 /// any process and of the host; BOXLITE_DISK_CACHE_UNSAFE: of any process only, after a loss of the host's power the
 /// box's disk may be damaged as a whole.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `disk_cache` is none of these.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `disk_cache` is
+/// none of these.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -220,8 +228,8 @@ pub unsafe extern "C" fn boxlite_box_options_set_disk_cache(
 /// Sets an environment variable of every command in the box, over the image's; setting it again replaces it. The name
 /// is UTF-8, the value any bytes; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL, or `name` is empty, not UTF-8 or has a
-/// "=" in it.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL, or `name` is empty,
+/// not UTF-8 or has a "=" in it.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -253,8 +261,8 @@ pub(super) fn set_variable(env: &mut Vec<(String, OsString)>, name: &str, conten
 
 /// Sets the default working directory of commands, an absolute path in the box. Any bytes; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL. A relative path is refused by
-/// boxlite_create().
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL. A relative path is
+/// refused by boxlite_create().
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -274,8 +282,8 @@ pub unsafe extern "C" fn boxlite_box_options_set_working_dir(
 
 /// Sets the default user of commands: "name", "uid", "uid:gid" or "name:group". UTF-8; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `user` is not UTF-8. A name that the
-/// box does not know is an error of the command.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `user` is not
+/// UTF-8. A name that the box does not know is an error of the command.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -295,8 +303,8 @@ pub unsafe extern "C" fn boxlite_box_options_set_user(
 
 /// Whether the box and its data are removed when it stops or its runtime ends (0 = no, the default in C).
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL. Together with detach it is refused by
-/// boxlite_create().
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL. Together with detach
+/// it is refused by boxlite_create().
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -315,7 +323,7 @@ pub unsafe extern "C" fn boxlite_box_options_set_auto_remove(
 /// Whether the box goes on when its runtime ends (0 = no, the default). Any later runtime on the same home finds it
 /// running.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -334,7 +342,8 @@ pub unsafe extern "C" fn boxlite_box_options_set_detach(
 /// Sets the engine that runs the box (BOXLITE_ENGINE_...), whatever the runtime's options and $BOXLITE_ENGINE say. One
 /// that cannot run here is refused when the box starts, with BOXLITE_ENGINE and the reason.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `engine` is no engine.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `engine` is no
+/// engine.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -353,7 +362,8 @@ pub unsafe extern "C" fn boxlite_box_options_set_engine(
 /// Gives the box a label, for the caller's own use; setting it again replaces it. boxlite_list() can select by labels.
 /// UTF-8; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not UTF-8, or `key` is empty.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not UTF-8, or
+/// `key` is empty.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]
@@ -378,7 +388,8 @@ pub unsafe extern "C" fn boxlite_box_options_set_label(
     })
 }
 
-/// Frees options; boxes made with them are not affected. Does nothing when `options` is NULL. Does not block.
+/// Frees options; boxes made with them are not affected. Does nothing when `options` is NULL. Any thread; does not
+/// block.
 ///
 /// @ingroup box_options
 #[unsafe(no_mangle)]

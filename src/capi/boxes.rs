@@ -22,6 +22,8 @@ use crate::model::types::BoxInfo;
 
 /// A box: a virtual machine made from an image, running or not. Serves any number of threads. A handle does not keep
 /// the box alive, and freeing it does not stop the box.
+///
+/// @ingroup box
 pub struct boxlite_box {
     id: CString,
     name: Option<CString>,
@@ -79,9 +81,9 @@ pub unsafe extern "C" fn boxlite_create(
     })
 }
 
-/// Finds the box with this name, or creates it where there is none; of any number of callers at a time, in any processes,
-/// exactly one creates it. A box that is found is as it was made, whatever `options` say. Without a name, which is NULL, a
-/// box is created. `options` and `name` are as for boxlite_create().
+/// Finds the box with this name, or creates it where there is none; of any number of callers at a time, in any
+/// processes, exactly one creates it. A box that is found is as it was made, whatever `options` say. Without a name,
+/// which is NULL, a box is created. `options` and `name` are as for boxlite_create(), and are copied.
 ///
 /// *created, if `created` is not NULL, is set to 1 when this call created the box, else to 0. On success *box is a new
 /// handle, which the caller frees with boxlite_box_free(); on failure NULL. Blocks while it reads and writes the home;
@@ -136,7 +138,7 @@ unsafe fn split(options: *const boxlite_box_options) -> (BoxOptions, RawBoxExtra
 }
 
 /// Finds a box of the runtime's home by its id, a unique beginning of its id, or its name. After a stop this gives the
-/// handle to start the box with again.
+/// handle to start the box with again. `id_or_name` is copied.
 ///
 /// On success *box is a new handle, which the caller frees with boxlite_box_free(); on failure NULL. Reads the home's
 /// database, so it can block; `call` may be NULL. Any thread. Errors: BOXLITE_NOT_FOUND; BOXLITE_INVALID_ARGUMENT when
@@ -176,7 +178,7 @@ pub unsafe extern "C" fn boxlite_get(
 }
 
 /// Removes a box with all its data, by its id, a unique beginning of its id, or its name. A box that runs is refused,
-/// unless `force` is not 0: then it is stopped first.
+/// unless `force` is not 0: then it is stopped first. `id_or_name` is copied.
 ///
 /// Blocks; when `call`, which may be NULL, cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the
 /// removal goes on. Any thread. Errors besides: BOXLITE_NOT_FOUND; BOXLITE_INVALID_STATE when the box runs and `force`
@@ -225,7 +227,8 @@ pub unsafe extern "C" fn boxlite_box_name(r#box: *const boxlite_box) -> *const c
     unsafe { field(r#box, std::ptr::null(), |one| pointer(one.name.as_ref())) }
 }
 
-/// What the box is at this moment.
+/// What the box is at this moment; once it was removed, what was last seen of it, as configured or stopped:
+/// boxlite_get() tells whether it is there.
 ///
 /// On success *info is a copy, which the caller frees with boxlite_info_free(); on failure NULL. May read the home's
 /// database, so it can block; `call` may be NULL. Any thread; also after the box was stopped. Errors:
@@ -249,7 +252,7 @@ pub unsafe extern "C" fn boxlite_box_info(
         let call = unsafe { optional_live(call, "call") }?;
         let handle = one.handle();
         let info: BoxInfo = Waiter::new("boxlite_box_info", call, CutOff::Undo)
-            .wait(&handle, |_| async move { one.info() })?;
+            .wait(&handle, |_| async move { BoxliteResult::Ok(one.info()) })??;
         out.fill(boxlite_info::new(&info));
         Ok(())
     })
@@ -258,12 +261,12 @@ pub unsafe extern "C" fn boxlite_box_info(
 /// Starts the box: pulls its image when it is not there yet, and returns when commands can run. Does nothing when the
 /// box runs. boxlite_exec() does this by itself.
 ///
-/// Blocks; reports progress. When `call`, which may be NULL, cuts it off, the virtual machine is ended; what was pulled
-/// is kept. Any thread. Errors: BOXLITE_IMAGE; BOXLITE_NETWORK; BOXLITE_ENGINE, with the console's last words;
-/// BOXLITE_CONFIG when a part of boxlite is missing; BOXLITE_UNSUPPORTED; BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED;
-/// BOXLITE_PORTAL; BOXLITE_BUSY; BOXLITE_NOT_FOUND when the box was removed; BOXLITE_STOPPED when this handle has seen a
-/// stop: get the box again; BOXLITE_INVALID_ARGUMENT when `box` is NULL; BOXLITE_TIMEOUT; BOXLITE_CANCELLED;
-/// BOXLITE_FORKED.
+/// Blocks; reports progress. When `call`, which may be NULL, cuts it off, the virtual machine is ended, also
+/// one that runs by then and that nobody else uses; what was pulled is kept. Any thread. Errors: BOXLITE_IMAGE; BOXLITE_NETWORK;
+/// BOXLITE_ENGINE, with the console's last words; BOXLITE_CONFIG when a part of boxlite is missing;
+/// BOXLITE_UNSUPPORTED; BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_PORTAL; BOXLITE_BUSY; BOXLITE_NOT_FOUND
+/// when the box was removed; BOXLITE_STOPPED when this handle has seen a stop: get the box again;
+/// BOXLITE_INVALID_ARGUMENT when `box` is NULL; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
 ///
 /// @ingroup box
 #[unsafe(no_mangle)]
@@ -311,7 +314,7 @@ pub unsafe extern "C" fn boxlite_box_stop(
     })
 }
 
-/// Frees a handle; the box goes on. Does nothing when `box` is NULL, or in a forked child. Does not block.
+/// Frees a handle; the box goes on. Does nothing when `box` is NULL, or in a forked child. Any thread; does not block.
 ///
 /// @ingroup box
 #[unsafe(no_mangle)]

@@ -20,6 +20,8 @@ const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// How to wait for a call that can block: its deadline, its progress callback, and the means to cancel it. Serves any
 /// number of threads and calls, also at the same time.
+///
+/// @ingroup call
 pub struct boxlite_call {
     owner: Owner,
     timeout_ms: AtomicI64,
@@ -33,10 +35,6 @@ pub(super) struct Callback {
     pub(super) function: boxlite_progress_fn,
     pub(super) user: *mut c_void,
 }
-
-// SAFETY: `user` is opaque here; it is only handed to `function`, on the thread that makes the call, and the header
-// asks callers who share a call between threads for a function that can bear it.
-unsafe impl Send for Callback {}
 
 impl Callback {
     const NONE: Self = Self { function: None, user: std::ptr::null_mut() };
@@ -97,8 +95,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Makes a call: no deadline, no progress, not cancelled.
 ///
-/// On success *call is a new call, which the caller frees with boxlite_call_free(); on failure NULL. Does not block.
-/// Errors: BOXLITE_INVALID_ARGUMENT when `call` is NULL.
+/// On success *call is a new call, which the caller frees with boxlite_call_free(); on failure NULL. Any thread; does
+/// not block. Errors: BOXLITE_INVALID_ARGUMENT when `call` is NULL.
 ///
 /// @ingroup call
 #[unsafe(no_mangle)]
@@ -208,8 +206,8 @@ pub unsafe extern "C" fn boxlite_call_reset(
     })
 }
 
-/// Frees a call; no call may be in progress with it. Does nothing when `call` is NULL, or in a forked child. Does not
-/// block.
+/// Frees a call; no call may be in progress with it. Does nothing when `call` is NULL, or in a forked child. Any
+/// thread; does not block.
 ///
 /// @ingroup call
 #[unsafe(no_mangle)]

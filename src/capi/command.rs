@@ -19,6 +19,8 @@ const DEFAULT_DRAIN: Duration = Duration::from_millis(200);
 
 /// A command to run in a box. A builder: used by one thread at a time, copied by what runs it, and usable any number of
 /// times, also in a forked child.
+///
+/// @ingroup command
 pub struct boxlite_command {
     argv: Vec<OsString>,
     env: Vec<(String, OsString)>,
@@ -102,8 +104,8 @@ impl boxlite_command {
 /// Makes a command that runs `program`, without arguments: a path in the box, or a bare name that is looked up through
 /// the box's PATH. It is argv[0] as well. Any bytes; copied.
 ///
-/// On success *command is a new command, which the caller frees with boxlite_command_free(); on failure NULL. Does not
-/// block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `program` is empty.
+/// On success *command is a new command, which the caller frees with boxlite_command_free(); on failure NULL. Any
+/// thread; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `program` is empty.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -127,7 +129,7 @@ pub unsafe extern "C" fn boxlite_command_new(
 
 /// Adds one argument, which may be empty. Any bytes; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -147,8 +149,8 @@ pub unsafe extern "C" fn boxlite_command_add_arg(
 
 /// Adds `count` arguments. Any bytes; copied. On failure none is added.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, `args` is NULL while `count` is not 0, or
-/// one of the arguments is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, `args` is NULL while
+/// `count` is not 0, or one of the arguments is NULL.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -196,8 +198,8 @@ unsafe fn slice<'a, T>(pointer: *const T, length: usize, name: &'static str) -> 
 /// Sets an environment variable of this command, over the box's and the image's; setting it again replaces it. The name
 /// is UTF-8, the value any bytes; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL, or `name` is empty, not UTF-8 or has a
-/// "=" in it.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL, or `name` is empty,
+/// not UTF-8 or has a "=" in it.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -221,7 +223,8 @@ pub unsafe extern "C" fn boxlite_command_set_env(
 
 /// Sets the working directory, an absolute path in the box. Any bytes; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `path` is not absolute.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `path` is not
+/// absolute.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -246,7 +249,8 @@ pub unsafe extern "C" fn boxlite_command_set_working_dir(
 
 /// Sets the user: "name", "uid", "uid:gid" or "name:group". UTF-8; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `user` is not UTF-8.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or `user` is not
+/// UTF-8.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -268,7 +272,8 @@ pub unsafe extern "C" fn boxlite_command_set_user(
 /// result says that it timed out. -1 (the default) = for ever. This is a property of the command; how long the caller
 /// waits is set by boxlite_call_set_timeout_ms().
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, or `timeout_ms` is 0 or below -1.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, or `timeout_ms` is 0
+/// or below -1.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -294,7 +299,8 @@ pub unsafe extern "C" fn boxlite_command_set_timeout_ms(
 
 /// Sets what the command reads on its standard input, followed by end of file; default nothing. Copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, or `data` is NULL while `len` is not 0.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL, or `data` is NULL
+/// while `len` is not 0.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -315,7 +321,7 @@ pub unsafe extern "C" fn boxlite_command_set_input(
 
 /// Whether standard error is written into standard output, in the order it was written in (0 = no, the default).
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -334,7 +340,7 @@ pub unsafe extern "C" fn boxlite_command_set_merge_stderr(
 /// Sets how many bytes of each output stream boxlite_exec() keeps; default 64 MiB. The head is kept, the rest is
 /// counted and dropped; the process is never blocked by it.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -353,7 +359,8 @@ pub unsafe extern "C" fn boxlite_command_set_max_output(
 /// Sets how long boxlite_exec() waits for more output after the process has ended while other processes still hold its
 /// output streams, in milliseconds; default 200. Processes in the background are not killed by it.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL or `drain_ms` is negative.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `command` is NULL or `drain_ms` is
+/// negative.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]
@@ -365,12 +372,12 @@ pub unsafe extern "C" fn boxlite_command_set_drain_ms(
     enter(error, || {
         // SAFETY: the caller passes NULL or a command that this thread alone uses.
         let command = unsafe { builder(command, "command") }?;
-        command.drain = Duration::from_millis(super::argument::number(drain_ms, "drain_ms")?);
+        command.drain = Duration::from_millis(super::argument::number(drain_ms, 0..=i64::MAX, "drain_ms")?);
         Ok(())
     })
 }
 
-/// Frees a command; what runs already is not affected. Does nothing when `command` is NULL. Does not block.
+/// Frees a command; what runs already is not affected. Does nothing when `command` is NULL. Any thread; does not block.
 ///
 /// @ingroup command
 #[unsafe(no_mangle)]

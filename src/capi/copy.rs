@@ -16,15 +16,21 @@ use crate::errors::BoxliteResult;
 use crate::litebox::CopyOptions;
 
 /// The permission bits of a new file: 0644.
+///
+/// @ingroup copy
 pub const BOXLITE_MODE_DEFAULT: i32 = -1;
 
 /// How to copy. A builder: used by one thread at a time, copied by what uses it, and usable any number of times, also in
 /// a forked child.
+///
+/// @ingroup copy
 pub struct boxlite_copy_options {
     inner: CopyOptions,
 }
 
 /// Bytes that were read. Serves any number of threads, also in a forked child.
+///
+/// @ingroup copy
 pub struct boxlite_bytes {
     content: Vec<u8>,
 }
@@ -32,8 +38,8 @@ pub struct boxlite_bytes {
 /// Makes options that copy directories with all they hold, overwrite what exists, keep symbolic links, and let a
 /// directory keep its name below an existing one.
 ///
-/// On success *options is new, and the caller frees it with boxlite_copy_options_free(); on failure NULL. Does not
-/// block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// On success *options is new, and the caller frees it with boxlite_copy_options_free(); on failure NULL. Any thread;
+/// does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]
@@ -53,7 +59,7 @@ pub unsafe extern "C" fn boxlite_copy_options_new(
 /// BOXLITE_ALREADY_EXISTS before anything is written; only boxlite_box_copy_in_tar(), whose archive can't be read twice,
 /// may have written what comes before.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]
@@ -71,7 +77,7 @@ pub unsafe extern "C" fn boxlite_copy_options_set_overwrite(
 
 /// Sets whether directories are copied (not 0, the default); else they are refused with BOXLITE_INVALID_ARGUMENT.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]
@@ -89,7 +95,7 @@ pub unsafe extern "C" fn boxlite_copy_options_set_recursive(
 
 /// Sets whether what symbolic links of the source lead to is copied (not 0), or the links (0, the default).
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]
@@ -108,7 +114,7 @@ pub unsafe extern "C" fn boxlite_copy_options_set_follow_symlinks(
 /// Sets whether a directory that is copied into an existing one keeps its name there (not 0, the default), or only what
 /// it holds is copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]
@@ -124,7 +130,7 @@ pub unsafe extern "C" fn boxlite_copy_options_set_include_parent(
     })
 }
 
-/// Frees options. Does nothing when `options` is NULL. Does not block.
+/// Frees options. Does nothing when `options` is NULL. Any thread; does not block.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]
@@ -133,10 +139,11 @@ pub unsafe extern "C" fn boxlite_copy_options_free(options: *mut boxlite_copy_op
     value((), || unsafe { free(options) });
 }
 
-/// Copies a file or a directory of the host into the box, which is started where needed. To exactly `box_path`, or, when
-/// that is an existing directory or ends in '/', into it under the source's own name; missing directories are made.
-/// Paths may be any bytes; `box_path` is absolute. `options` may be NULL for the defaults. Modes, times, user.*
-/// attributes, hard links and holes are kept; the owner is the box's user; devices and sockets are left out.
+/// Copies a file or a directory of the host into the box, which is started where needed. To exactly `box_path`, or,
+/// when that is an existing directory or ends in '/', into it under the source's own name; missing directories are
+/// made. Paths may be any bytes; `box_path` is absolute; what is given is copied. `options` may be NULL for the
+/// defaults. Modes, times, user.* attributes, hard links and holes are kept; the owner is the box's user; devices and
+/// sockets are left out.
 ///
 /// Blocks; reports progress of a start. When `call`, which may be NULL, cuts it off, what was complete stays, and no file
 /// has its name before it is complete. Any thread. Errors, which name the path: BOXLITE_NOT_FOUND;
@@ -177,7 +184,7 @@ pub unsafe extern "C" fn boxlite_box_copy_in(
 /// process's user, and set-uid and set-gid bits are dropped. Whatever the box holds, nothing is written outside the
 /// place that `host_path` names.
 ///
-/// Blocks, is cut off, and fails as boxlite_box_copy_in(). Any thread.
+/// What may be NULL and what is copied: as there. Blocks, is cut off, and fails as boxlite_box_copy_in(). Any thread.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]
@@ -247,7 +254,7 @@ pub unsafe extern "C" fn boxlite_box_copy_in_tar(
 /// the last name of `box_path`, or with '.' when the options leave the parent out. `fd` may be a file, a pipe or a
 /// socket, blocking or not; it stays the caller's, and open. After a failure the archive lacks its end.
 ///
-/// Blocks, is cut off, and fails as boxlite_box_copy_out(). Any thread.
+/// What may be NULL, and what is copied: as there. Blocks, is cut off, and fails as boxlite_box_copy_out(). Any thread.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]
@@ -278,7 +285,7 @@ pub unsafe extern "C" fn boxlite_box_copy_out_tar(
 }
 
 /// Reads a whole file of the box, whatever its bytes; the box is started where needed. A file of more than `max_bytes` is
-/// refused with BOXLITE_RESOURCE_EXHAUSTED.
+/// refused with BOXLITE_RESOURCE_EXHAUSTED. `box_path` is copied.
 ///
 /// On success *content is new, and the caller frees it with boxlite_bytes_free(); on failure NULL. Blocks; reports
 /// progress of a start; `call` may be NULL. Any thread. Errors, which name the path: BOXLITE_NOT_FOUND;
@@ -304,7 +311,7 @@ pub unsafe extern "C" fn boxlite_box_read_file(
         let call = unsafe { optional_live(call, "call") }?;
         // SAFETY: the caller passes NULL or a C string.
         let path = unsafe { bytes(box_path, "box_path") }?.to_owned();
-        let limit: u64 = number(max_bytes, "max_bytes")?;
+        let limit: u64 = number(max_bytes, 0..=i64::MAX, "max_bytes")?;
         let handle = one.handle();
         let read: BoxliteResult<Vec<u8>> = Waiter::new("boxlite_box_read_file", call, CutOff::Undo)
             .with_progress()
@@ -382,7 +389,7 @@ pub unsafe extern "C" fn boxlite_bytes_len(bytes: *const boxlite_bytes) -> usize
     unsafe { field(bytes, 0, |bytes| bytes.content.len()) }
 }
 
-/// Frees bytes. Does nothing when `bytes` is NULL. Does not block.
+/// Frees bytes. Does nothing when `bytes` is NULL. Any thread; does not block.
 ///
 /// @ingroup copy
 #[unsafe(no_mangle)]

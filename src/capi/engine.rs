@@ -7,10 +7,16 @@ use crate::errors::BoxliteResult;
 use crate::model::options::Engine;
 
 /// libkrun where KVM runs guests at hardware speed, else QEMU with software emulation (the default).
+///
+/// @ingroup engine
 pub const BOXLITE_ENGINE_AUTO: i32 = 0;
 /// libkrun, or an error that says why it cannot run.
+///
+/// @ingroup engine
 pub const BOXLITE_ENGINE_KRUN: i32 = 1;
 /// QEMU, on KVM where that can be used.
+///
+/// @ingroup engine
 pub const BOXLITE_ENGINE_QEMU: i32 = 2;
 
 /// The engine with this number.

@@ -14,6 +14,8 @@ use super::wait::{Control, CutOff, Waiter};
 use crate::litebox::{RunControl, RunFailure, RunOutput};
 
 /// What a command did. Read-only, so any number of threads may read it.
+///
+/// @ingroup exec
 pub struct boxlite_exec_result {
     exit_code: i32,
     signal: i32,
@@ -120,7 +122,7 @@ pub unsafe extern "C" fn boxlite_exec(
     })
 }
 
-/// The process's exit code, 0 to 255; -1 when it died of a signal or `result` is NULL.
+/// The process's exit code, 0 to 255; -1 when it died of a signal or `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -129,7 +131,7 @@ pub unsafe extern "C" fn boxlite_exec_result_exit_code(result: *const boxlite_ex
     unsafe { field(result, -1, |result| result.exit_code) }
 }
 
-/// The signal the process died of; 0 when it exited or `result` is NULL.
+/// The signal the process died of; 0 when it exited or `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -138,7 +140,7 @@ pub unsafe extern "C" fn boxlite_exec_result_signal(result: *const boxlite_exec_
     unsafe { field(result, 0, |result| result.signal) }
 }
 
-/// 1 when the command was killed because its time was up, else 0.
+/// 1 when the command was killed because its time was up, else 0; 0 when `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -147,7 +149,8 @@ pub unsafe extern "C" fn boxlite_exec_result_timed_out(result: *const boxlite_ex
     unsafe { field(result, 0, |result| i32::from(result.timed_out)) }
 }
 
-/// 1 when the box's kernel killed one of the command's processes for want of memory, else 0.
+/// 1 when the box's kernel killed one of the command's processes for want of memory, else 0; 0 when `result` is NULL.
+/// Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -157,7 +160,7 @@ pub unsafe extern "C" fn boxlite_exec_result_oom_killed(result: *const boxlite_e
 }
 
 /// What was kept of standard output: boxlite_exec_result_stdout_len() bytes, any of which may be NUL, and one NUL after
-/// them. Valid until the result is freed; NULL when `result` is NULL.
+/// them. Valid until the result is freed; NULL when `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -166,7 +169,7 @@ pub unsafe extern "C" fn boxlite_exec_result_stdout(result: *const boxlite_exec_
     unsafe { field(result, std::ptr::null(), |result| result.stdout.bytes.as_ptr().cast()) }
 }
 
-/// How many bytes boxlite_exec_result_stdout() has; 0 when `result` is NULL.
+/// How many bytes boxlite_exec_result_stdout() has; 0 when `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -175,7 +178,7 @@ pub unsafe extern "C" fn boxlite_exec_result_stdout_len(result: *const boxlite_e
     unsafe { field(result, 0, |result| result.stdout.len()) }
 }
 
-/// How many bytes the command wrote to standard output; 0 when `result` is NULL.
+/// How many bytes the command wrote to standard output; 0 when `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -184,7 +187,8 @@ pub unsafe extern "C" fn boxlite_exec_result_stdout_total(result: *const boxlite
     unsafe { field(result, 0, |result| result.stdout.total) }
 }
 
-/// 1 when more was written to standard output than was kept (boxlite_command_set_max_output()), else 0.
+/// 1 when more was written to standard output than was kept (boxlite_command_set_max_output()), else 0; 0 when `result`
+/// is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -194,7 +198,7 @@ pub unsafe extern "C" fn boxlite_exec_result_stdout_truncated(result: *const box
 }
 
 /// What was kept of standard error: boxlite_exec_result_stderr_len() bytes, any of which may be NUL, and one NUL after
-/// them. Valid until the result is freed; NULL when `result` is NULL.
+/// them. Valid until the result is freed; NULL when `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -203,7 +207,7 @@ pub unsafe extern "C" fn boxlite_exec_result_stderr(result: *const boxlite_exec_
     unsafe { field(result, std::ptr::null(), |result| result.stderr.bytes.as_ptr().cast()) }
 }
 
-/// How many bytes boxlite_exec_result_stderr() has; 0 when `result` is NULL.
+/// How many bytes boxlite_exec_result_stderr() has; 0 when `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -212,7 +216,7 @@ pub unsafe extern "C" fn boxlite_exec_result_stderr_len(result: *const boxlite_e
     unsafe { field(result, 0, |result| result.stderr.len()) }
 }
 
-/// How many bytes the command wrote to standard error; 0 when `result` is NULL.
+/// How many bytes the command wrote to standard error; 0 when `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -221,7 +225,8 @@ pub unsafe extern "C" fn boxlite_exec_result_stderr_total(result: *const boxlite
     unsafe { field(result, 0, |result| result.stderr.total) }
 }
 
-/// 1 when more was written to standard error than was kept (boxlite_command_set_max_output()), else 0.
+/// 1 when more was written to standard error than was kept (boxlite_command_set_max_output()), else 0; 0 when `result`
+/// is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -230,7 +235,8 @@ pub unsafe extern "C" fn boxlite_exec_result_stderr_truncated(result: *const box
     unsafe { field(result, 0, |result| result.stderr.truncated()) }
 }
 
-/// 1 when processes in the background still held the command's output streams when the call returned, else 0.
+/// 1 when processes in the background still held the command's output streams when the call returned, else 0; 0 when
+/// `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]
@@ -239,7 +245,7 @@ pub unsafe extern "C" fn boxlite_exec_result_output_still_open(result: *const bo
     unsafe { field(result, 0, |result| i32::from(result.output_still_open)) }
 }
 
-/// Frees a result. Does nothing when `result` is NULL. Does not block.
+/// Frees a result. Does nothing when `result` is NULL. Any thread; does not block.
 ///
 /// @ingroup exec
 #[unsafe(no_mangle)]

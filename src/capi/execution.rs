@@ -15,10 +15,12 @@ use super::execution_streams::{OutFd, Plumbing};
 use super::guard::{Live, Owner, enter, value};
 use super::wait::{CutOff, Waiter};
 use crate::errors::BoxliteResult;
-use crate::litebox::{ExecExit, Execution};
+use crate::litebox::{ExecExit, Execution, ExecutionInfo};
 
 /// A command in a box that runs, or has run. Serves any number of threads. A handle does not keep the command alive, and
-/// freeing it ends nothing but the streams nobody has taken.
+/// freeing it ends nothing: streams that nobody has taken stay for whoever attaches.
+///
+/// @ingroup execution
 pub struct boxlite_execution {
     id: CString,
     owner: u32,
@@ -27,6 +29,8 @@ pub struct boxlite_execution {
 }
 
 /// How a command ended. Read-only, so any number of threads may read it.
+///
+/// @ingroup execution
 pub struct boxlite_exit {
     exit: ExecExit,
 }
@@ -56,7 +60,8 @@ impl boxlite_execution {
 
 /// Starts a command in the box and returns when its process runs. Starts the box when it does not run. What
 /// boxlite_command_set_input(), _set_max_output() and _set_drain_ms() set concerns boxlite_exec() only; `command` is
-/// copied.
+/// copied. A command that reads its standard input waits until somebody takes it and writes or closes it, for ever if
+/// nobody does: give one that is to read nothing BOXLITE_STDIN_NULL.
 ///
 /// On success *execution is a new handle, which the caller frees with boxlite_execution_free(); on failure NULL. When
 /// `call`, which may be NULL, cuts it off, no process is left. Blocks; reports progress while the box starts. Any
@@ -91,10 +96,10 @@ pub unsafe extern "C" fn boxlite_box_exec_start(
 }
 
 /// Takes up a command by its id, whichever process started it: one that runs, or one of the newest 64 that have ended
-/// since the box started. Does not start the box.
+/// since the box started. Does not start the box. `id` is copied.
 ///
 /// A stream that is taken through the new handle is taken over: who had it before gets end of file, and
-/// boxlite_execution_stream_state() says so.
+/// boxlite_stream_state_taken_over() says so through the handle it had it from.
 ///
 /// On success *execution is a new handle, which the caller frees with boxlite_execution_free(); on failure NULL. Blocks;
 /// `call` may be NULL. Any thread. Errors: BOXLITE_NOT_FOUND when the box knows no such command or does not run;
@@ -121,11 +126,11 @@ pub unsafe extern "C" fn boxlite_box_attach(
         // SAFETY: the caller passes NULL or a C string.
         let wanted = unsafe { text(id, "id") }?.to_owned();
         let (runtime, owner) = (one.handle(), one.owner_pid());
-        let found: BoxliteResult<Execution> = Waiter::new("boxlite_box_attach", call, CutOff::Undo)
-            .wait(&runtime, |_| async move { one.attach(&wanted).await })?;
-        let found = found?;
-        let plumbing = Plumbing::unknown(found.has_tty());
-        out.fill(boxlite_execution::new(found, owner, plumbing));
+        let found: BoxliteResult<(Execution, ExecutionInfo)> =
+            Waiter::new("boxlite_box_attach", call, CutOff::Undo)
+                .wait(&runtime, |_| async move { one.attach_as(&wanted).await })?;
+        let (found, info) = found?;
+        out.fill(boxlite_execution::new(found, owner, Plumbing::of_known(&info)));
         Ok(())
     })
 }
@@ -197,10 +202,10 @@ pub unsafe extern "C" fn boxlite_execution_exit_fd(
 
 /// Sends a signal to the command's process, by its number on Linux.
 ///
-/// Blocks until the box has done it; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `execution`
-/// is NULL or there is no such signal; BOXLITE_INVALID_STATE when the process has ended; BOXLITE_NOT_FOUND when the
-/// box knows nothing of the execution any more; BOXLITE_STOPPED; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT;
-/// BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
+/// Blocks until the box has done it; when `call`, which may be NULL, cuts it off, the signal is sent all the same once
+/// it is on its way. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `execution` is NULL or there is no such signal;
+/// BOXLITE_INVALID_STATE when the process has ended; BOXLITE_NOT_FOUND when the box knows nothing of the execution any
+/// more; BOXLITE_STOPPED; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]
@@ -221,9 +226,12 @@ pub unsafe extern "C" fn boxlite_execution_signal(
     })
 }
 
-/// Kills all of the command's processes, also those in sessions of their own.
+/// Kills all of the command's processes, also those in sessions of their own and those that its process has left behind.
+/// When there is none any more, that is no error.
 ///
-/// Blocks until the box has done it; `call` may be NULL. Any thread. Errors: as boxlite_execution_signal().
+/// Blocks until the box has done it; when `call`, which may be NULL, cuts it off, the kill goes on. Any thread. Errors:
+/// BOXLITE_INVALID_ARGUMENT when `execution` is NULL; BOXLITE_NOT_FOUND when the box knows nothing of the execution any
+/// more; BOXLITE_STOPPED; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]
@@ -245,9 +253,9 @@ pub unsafe extern "C" fn boxlite_execution_kill(
 
 /// Gives the command's terminal a new size, in force when this returns.
 ///
-/// Blocks; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_STATE when the command has no terminal;
-/// BOXLITE_INVALID_ARGUMENT when `execution` is NULL, or `rows` or `cols` is not between 0 and 65535; else as
-/// boxlite_execution_signal().
+/// Blocks; when `call`, which may be NULL, cuts it off, the change goes on. Any thread. Errors: BOXLITE_INVALID_STATE
+/// when the command has no terminal; BOXLITE_INVALID_ARGUMENT when `execution` is NULL, or `rows` or `cols` is not
+/// between 0 and 65535; else as boxlite_execution_signal().
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]
@@ -263,14 +271,16 @@ pub unsafe extern "C" fn boxlite_execution_resize_tty(
         let one = unsafe { live(execution, "execution") }?.inner.clone();
         // SAFETY: the caller passes NULL or a live call.
         let call = unsafe { optional_live(call, "call") }?;
-        let size: (u16, u16) = (number(rows.into(), "rows")?, number(cols.into(), "cols")?);
+        let size = |value: i32, name| number::<u16>(value.into(), 0..=u16::MAX.into(), name);
+        let (rows, cols) = (size(rows, "rows")?, size(cols, "cols")?);
         let runtime = one.handle();
         Waiter::new("boxlite_execution_resize_tty", call, CutOff::Leave)
-            .wait(&runtime, |_| async move { one.resize_tty(size.0.into(), size.1.into()).await })?
+            .wait(&runtime, |_| async move { one.resize_tty(rows.into(), cols.into()).await })?
     })
 }
 
-/// Frees a handle; the command goes on. Does nothing when `execution` is NULL, or in a forked child. Does not block.
+/// Frees a handle; the command goes on. Does nothing when `execution` is NULL, or in a forked child. Any thread; does
+/// not block.
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]
@@ -279,7 +289,7 @@ pub unsafe extern "C" fn boxlite_execution_free(execution: *mut boxlite_executio
     value((), || unsafe { free_live(execution) });
 }
 
-/// The process's exit code, 0 to 255; -1 when it died of a signal or `exit` is NULL.
+/// The process's exit code, 0 to 255; -1 when it died of a signal or `exit` is NULL. Any thread; does not block.
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]
@@ -289,7 +299,7 @@ pub unsafe extern "C" fn boxlite_exit_code(exit: *const boxlite_exit) -> i32 {
     unsafe { field(exit, -1, |exit| code(exit.exit)) }
 }
 
-/// The signal the process died of; 0 when it exited or `exit` is NULL.
+/// The signal the process died of; 0 when it exited or `exit` is NULL. Any thread; does not block.
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]
@@ -298,7 +308,7 @@ pub unsafe extern "C" fn boxlite_exit_signal(exit: *const boxlite_exit) -> i32 {
     unsafe { field(exit, 0, |exit| exit.exit.signal) }
 }
 
-/// 1 when the command was killed because its time was up, else 0.
+/// 1 when the command was killed because its time was up, else 0; 0 when `exit` is NULL. Any thread; does not block.
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]
@@ -307,7 +317,8 @@ pub unsafe extern "C" fn boxlite_exit_timed_out(exit: *const boxlite_exit) -> i3
     unsafe { field(exit, 0, |exit| i32::from(exit.exit.timed_out)) }
 }
 
-/// 1 when the box's kernel killed one of the command's processes for want of memory, else 0.
+/// 1 when the box's kernel killed one of the command's processes for want of memory, else 0; 0 when `exit` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]
@@ -316,7 +327,7 @@ pub unsafe extern "C" fn boxlite_exit_oom_killed(exit: *const boxlite_exit) -> i
     unsafe { field(exit, 0, |exit| i32::from(exit.exit.oom_killed)) }
 }
 
-/// Frees an exit. Does nothing when `exit` is NULL. Does not block.
+/// Frees an exit. Does nothing when `exit` is NULL. Any thread; does not block.
 ///
 /// @ingroup execution
 #[unsafe(no_mangle)]

@@ -15,20 +15,30 @@ use super::execution::boxlite_execution;
 use super::guard::{enter, value};
 use super::wait::{CutOff, Waiter};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::litebox::{OutputMode, StdinMode, StreamState};
+use crate::litebox::{ExecutionInfo, OutputMode, StdinMode, StreamState};
 
 /// Standard output, or everything that comes from a terminal.
+///
+/// @ingroup execution_streams
 pub const BOXLITE_STREAM_STDOUT: i32 = 1;
 /// Standard error.
+///
+/// @ingroup execution_streams
 pub const BOXLITE_STREAM_STDERR: i32 = 2;
 
 /// The descriptor does not block: read() and write() return EAGAIN where they would wait.
+///
+/// @ingroup execution_streams
 pub const BOXLITE_FD_NONBLOCK: i32 = 1;
 
 /// The oldest byte that is still there.
+///
+/// @ingroup execution_streams
 pub const BOXLITE_OFFSET_OLDEST: u64 = u64::MAX;
 
 /// How an output stream stands. Read-only, so any number of threads may read it.
+///
+/// @ingroup execution_streams
 pub struct boxlite_stream_state {
     state: StreamState,
 }
@@ -55,33 +65,39 @@ pub(super) struct Plumbing {
 
 const NO_TTY: Place = Place::Nowhere("has no terminal: take its standard streams");
 const TTY: Place = Place::Nowhere("has a terminal: take that");
+const NO_INPUT: Place = Place::Nowhere("reads /dev/null: start it with another stdin mode");
+const NO_OUTPUT: Place = Place::Nowhere("writes this stream to /dev/null: start it with another output mode");
+const MERGED: Place = Place::Nowhere("writes standard error into standard output: take that");
 
 impl Plumbing {
     /// Of a command that is started now.
     pub(super) fn of(command: &boxlite_command) -> Self {
-        let mut plumbing = Self::unknown(command.tty.is_some());
-        if command.tty.is_none() {
-            if command.stdin == Some(StdinMode::Null) {
-                plumbing.stdin = Place::Nowhere("reads /dev/null: start it with another stdin mode");
-            }
-            let null = Place::Nowhere("writes this stream to /dev/null: start it with another output mode");
-            if command.stdout == OutputMode::Null {
-                plumbing.stdout = null;
-            }
-            if command.stderr == OutputMode::Null {
-                plumbing.stderr = null;
-            }
-            if command.merges_stderr() {
-                plumbing.stderr = Place::Nowhere("writes standard error into standard output: take that");
-            }
-        }
-        plumbing
+        let merges_stderr = command.merges_stderr();
+        Self::with(command.tty.is_some(), command.stdin, command.stdout, command.stderr, merges_stderr)
     }
 
-    /// Of a command that somebody else started.
-    pub(super) fn unknown(tty: bool) -> Self {
-        let (terminal, others) = if tty { (Place::Here, TTY) } else { (NO_TTY, Place::Here) };
-        Self { tty: terminal, stdin: others, stdout: others, stderr: others }
+    /// Of a command that was taken up.
+    pub(super) fn of_known(info: &ExecutionInfo) -> Self {
+        Self::with(info.tty, Some(info.stdin), info.stdout, info.stderr, info.merge_stderr)
+    }
+
+    fn with(
+        tty: bool,
+        stdin: Option<StdinMode>,
+        stdout: OutputMode,
+        stderr: OutputMode,
+        merges_stderr: bool,
+    ) -> Self {
+        if tty {
+            return Self { tty: Place::Here, stdin: TTY, stdout: TTY, stderr: TTY };
+        }
+        let output = |mode| if mode == OutputMode::Null { NO_OUTPUT } else { Place::Here };
+        Self {
+            tty: NO_TTY,
+            stdin: if stdin == Some(StdinMode::Null) { NO_INPUT } else { Place::Here },
+            stdout: output(stdout),
+            stderr: if merges_stderr { MERGED } else { output(stderr) },
+        }
     }
 }
 
@@ -221,8 +237,9 @@ unsafe fn take(
 /// `flags` is 0 or BOXLITE_FD_NONBLOCK. Blocks for a moment; when `call`, which may be NULL, cuts it off, the stream can
 /// still be taken. Any thread. Errors: BOXLITE_INVALID_STATE when it was taken through this handle before, or the
 /// command has a terminal or no standard input; BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_STOPPED; BOXLITE_PORTAL;
-/// BOXLITE_INVALID_ARGUMENT when `execution` or `fd` is NULL or `flags` has other bits; BOXLITE_TIMEOUT;
-/// BOXLITE_CANCELLED; BOXLITE_FORKED.
+/// BOXLITE_NOT_FOUND when the command has ended and the box has forgotten it; BOXLITE_INVALID_ARGUMENT when `execution`
+/// or `fd` is NULL or `flags` has other bits; BOXLITE_RPC; BOXLITE_RPC_TRANSPORT; BOXLITE_TIMEOUT; BOXLITE_CANCELLED;
+/// BOXLITE_FORKED.
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
@@ -238,13 +255,13 @@ pub unsafe extern "C" fn boxlite_execution_take_stdin(
 }
 
 /// Takes the command's standard output, from the byte at `offset` on, or from the oldest that is still there
-/// (BOXLITE_OFFSET_OLDEST, or an `offset` that is older). *fd is a connected socket, close-on-exec, which the caller reads
-/// and closes; it outlives the handle; -1 on failure. From now on no byte is lost: what is not read blocks the process,
-/// as a pipe does. Closing it detaches: the process never notices, and the newest 1 MiB is kept again.
+/// (BOXLITE_OFFSET_OLDEST, or an `offset` that is older). *fd is a connected socket, close-on-exec, which the caller
+/// reads and closes; it outlives the handle; -1 on failure. From now on no byte is lost: what is not read blocks the
+/// process, as a pipe does. Closing it detaches: the process never notices, and the newest 1 MiB is kept again.
 ///
 /// An end of file alone cannot be told from a cut: boxlite_execution_stream_state() tells.
 ///
-/// `flags`, blocking and errors: as boxlite_execution_take_stdin().
+/// `flags`, what may be NULL, blocking, threads and errors: as boxlite_execution_take_stdin().
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
@@ -261,6 +278,8 @@ pub unsafe extern "C" fn boxlite_execution_take_stdout(
 }
 
 /// Takes the command's standard error, as boxlite_execution_take_stdout() takes its standard output.
+///
+/// What may be NULL, blocking, threads and errors: as there.
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
@@ -280,6 +299,9 @@ pub unsafe extern "C" fn boxlite_execution_take_stderr(
 /// boxlite_execution_take_stdout(). Closing it does not hang the terminal up; to end its input write the terminal's own
 /// end-of-file character (Ctrl-D, byte 4).
 ///
+/// What may be NULL, blocking, threads and errors: as boxlite_execution_take_stdin(), but for BOXLITE_INVALID_STATE: when
+/// it was taken through this handle before, or the command has no terminal.
+///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn boxlite_execution_take_tty(
@@ -297,7 +319,8 @@ pub unsafe extern "C" fn boxlite_execution_take_tty(
 /// Ends the command's standard input once its process has been given `total_bytes` since its start: as many as were
 /// written by all who had it. Works whoever holds the descriptor, also with BOXLITE_STDIN_KEEP.
 ///
-/// Blocks until the box knows; `call` may be NULL. Any thread. Errors: as boxlite_execution_signal().
+/// Blocks until the box knows; when `call`, which may be NULL, cuts it off, the end goes on its way. Any thread. Errors:
+/// as boxlite_execution_kill(): an end that has come already is none.
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
@@ -318,8 +341,9 @@ pub unsafe extern "C" fn boxlite_execution_close_stdin(
     })
 }
 
-/// How an output stream stands (BOXLITE_STREAM_STDOUT, also for a terminal; BOXLITE_STREAM_STDERR). A reader that has
-/// met the end of file had everything from its first byte on when first + received == total, and closed is 1.
+/// How an output stream stands (BOXLITE_STREAM_STDOUT, also for a terminal; BOXLITE_STREAM_STDERR), for whoever reads the
+/// descriptor that was taken through this handle: it has had everything from its first byte on when first + received ==
+/// total, and closed is 1. That is never so for a descriptor that was taken over before the last byte had come to it.
 ///
 /// On success *state is a new object, which the caller frees with boxlite_stream_state_free(); on failure NULL. Blocks;
 /// `call` may be NULL. Any thread. Errors: BOXLITE_NOT_FOUND when the box knows nothing of the execution any more;
@@ -360,7 +384,10 @@ pub unsafe extern "C" fn boxlite_execution_stream_state(
     })
 }
 
-/// Offset of the first byte that the present taker of the stream got, or the last one; 0 when `state` is NULL.
+/// Offset of the first byte that the descriptor taken through this handle was owed; 0 when none was taken through it, or
+/// `state` is NULL. The bytes that came begin there, unless the box had to give up kept output (see
+/// boxlite_command_set_stdout()): then it is where the gap begins, and first + received stays below total. Any thread;
+/// does not block.
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
@@ -369,7 +396,7 @@ pub unsafe extern "C" fn boxlite_stream_state_first(state: *const boxlite_stream
     unsafe { field(state, 0, |state| state.state.first) }
 }
 
-/// How many bytes the process has written; 0 when `state` is NULL.
+/// How many bytes the process has written; 0 when `state` is NULL. Any thread; does not block.
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
@@ -378,7 +405,7 @@ pub unsafe extern "C" fn boxlite_stream_state_total(state: *const boxlite_stream
     unsafe { field(state, 0, |state| state.state.total) }
 }
 
-/// How many bytes were dropped because nobody took them; 0 when `state` is NULL.
+/// How many bytes were dropped because nobody took them; 0 when `state` is NULL. Any thread; does not block.
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
@@ -387,7 +414,19 @@ pub unsafe extern "C" fn boxlite_stream_state_dropped(state: *const boxlite_stre
     unsafe { field(state, 0, |state| state.state.dropped) }
 }
 
-/// 1 when no process holds the stream any more, so that nothing will follow, else 0.
+/// 1 when somebody else has taken the stream over since it was taken through this handle: what this handle's descriptor
+/// got ends there. Else, and when `state` is NULL, 0. After the box's end nobody can tell any more: 0. Any thread; does
+/// not block.
+///
+/// @ingroup execution_streams
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_stream_state_taken_over(state: *const boxlite_stream_state) -> i32 {
+    // SAFETY: the caller passes NULL or a live state.
+    unsafe { field(state, 0, |state| i32::from(state.state.taken_over)) }
+}
+
+/// 1 when no process holds the stream any more, so that nothing will follow, else 0; 0 when `state` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]
@@ -396,7 +435,7 @@ pub unsafe extern "C" fn boxlite_stream_state_closed(state: *const boxlite_strea
     unsafe { field(state, 0, |state| i32::from(state.state.closed)) }
 }
 
-/// Frees a state. Does nothing when `state` is NULL. Does not block.
+/// Frees a state. Does nothing when `state` is NULL. Any thread; does not block.
 ///
 /// @ingroup execution_streams
 #[unsafe(no_mangle)]

@@ -3,12 +3,13 @@
 //! Owns a snapshot. Taking one up is `execution`'s.
 
 use std::ffi::{CString, c_char};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::time::UNIX_EPOCH;
 
 use super::argument::{Out, c_string, field, free, live, optional_live};
 use super::boxes::boxlite_box;
 use super::call::boxlite_call;
+use super::command_streams::{output_number, stdin_number};
 use super::error::{boxlite_code, boxlite_error};
 use super::execution::boxlite_exit;
 use super::guard::{enter, value};
@@ -17,28 +18,32 @@ use crate::errors::BoxliteResult;
 use crate::litebox::ExecutionInfo;
 
 /// The commands of a box at one moment, in the order they were started. Read-only, so any number of threads may read it.
+///
+/// @ingroup executions
 pub struct boxlite_execution_list {
     executions: Vec<boxlite_execution_info>,
 }
 
 /// One command of a list.
+///
+/// @ingroup executions
 pub struct boxlite_execution_info {
     id: CString,
     argv: Vec<CString>,
     started_at_ms: i64,
-    tty: bool,
     exit: Option<boxlite_exit>,
+    known: ExecutionInfo,
 }
 
 impl boxlite_execution_info {
     fn new(info: ExecutionInfo) -> Self {
         let since = info.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            id: c_string(info.id),
-            argv: info.argv.into_iter().map(|arg| c_string(arg.into_vec())).collect(),
+            id: c_string(info.id.as_str()),
+            argv: info.argv.iter().map(|arg| c_string(arg.as_bytes())).collect(),
             started_at_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-            tty: info.tty,
             exit: info.exit.map(boxlite_exit::new),
+            known: info,
         }
     }
 }
@@ -76,7 +81,7 @@ pub unsafe extern "C" fn boxlite_box_executions(
     })
 }
 
-/// How many commands the list has; 0 when `list` is NULL.
+/// How many commands the list has; 0 when `list` is NULL. Any thread; does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]
@@ -85,7 +90,8 @@ pub unsafe extern "C" fn boxlite_execution_list_len(list: *const boxlite_executi
     unsafe { field(list, 0, |list| list.executions.len()) }
 }
 
-/// The command at `index`, counted from 0; NULL when there is none or `list` is NULL. Lent: it lives as long as the list.
+/// The command at `index`, counted from 0; NULL when there is none or `list` is NULL. Lent: it lives as long as the
+/// list. Any thread; does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]
@@ -101,6 +107,7 @@ pub unsafe extern "C" fn boxlite_execution_list_at(
 }
 
 /// The command's id, by which boxlite_box_attach() takes it up; NULL when `info` is NULL. Lives as long as the list.
+/// Any thread; does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]
@@ -109,7 +116,7 @@ pub unsafe extern "C" fn boxlite_execution_info_id(info: *const boxlite_executio
     unsafe { field(info, std::ptr::null(), |info| info.id.as_ptr()) }
 }
 
-/// How many words the command has, its program among them; 0 when `info` is NULL.
+/// How many words the command has, its program among them; 0 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]
@@ -119,7 +126,7 @@ pub unsafe extern "C" fn boxlite_execution_info_arg_len(info: *const boxlite_exe
 }
 
 /// The word at `index`, counted from 0: the program, then its arguments; any bytes but NUL. NULL when there is none or
-/// `info` is NULL. Lives as long as the list.
+/// `info` is NULL. Lives as long as the list. Any thread; does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]
@@ -131,7 +138,8 @@ pub unsafe extern "C" fn boxlite_execution_info_arg(
     unsafe { field(info, std::ptr::null(), |info| super::argument::pointer(info.argv.get(index))) }
 }
 
-/// When the command was started, by the box's clock, in milliseconds since 1970; 0 when `info` is NULL.
+/// When the command was started, by the box's clock, in milliseconds since 1970; 0 when `info` is NULL. Any thread;
+/// does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]
@@ -140,17 +148,87 @@ pub unsafe extern "C" fn boxlite_execution_info_started_at_ms(info: *const boxli
     unsafe { field(info, 0, |info| info.started_at_ms) }
 }
 
-/// 1 when the command has a terminal, else 0.
+/// 1 when the command has a terminal, else 0; 0 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn boxlite_execution_info_tty(info: *const boxlite_execution_info) -> i32 {
     // SAFETY: the caller passes NULL or a live info.
-    unsafe { field(info, 0, |info| i32::from(info.tty)) }
+    unsafe { field(info, 0, |info| i32::from(info.known.tty)) }
+}
+
+/// What the command's standard input is: one of the BOXLITE_STDIN_ constants; -1 when `info` is NULL. With
+/// BOXLITE_STDIN_NULL there is none to be taken. Any thread; does not block.
+///
+/// @ingroup executions
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_execution_info_stdin(info: *const boxlite_execution_info) -> i32 {
+    // SAFETY: the caller passes NULL or a live info.
+    unsafe { field(info, -1, |info| stdin_number(info.known.stdin)) }
+}
+
+/// What becomes of the command's standard output, or of what comes from its terminal: one of the BOXLITE_OUTPUT_ constants;
+/// -1 when `info` is NULL. With BOXLITE_OUTPUT_NULL there is none to be taken. Any thread; does not block.
+///
+/// @ingroup executions
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_execution_info_stdout(info: *const boxlite_execution_info) -> i32 {
+    // SAFETY: the caller passes NULL or a live info.
+    unsafe { field(info, -1, |info| output_number(info.known.stdout)) }
+}
+
+/// What becomes of the command's standard error: one of the BOXLITE_OUTPUT_ constants; -1 when `info` is NULL. Where it is
+/// merged it is standard output's. Any thread; does not block.
+///
+/// @ingroup executions
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_execution_info_stderr(info: *const boxlite_execution_info) -> i32 {
+    // SAFETY: the caller passes NULL or a live info.
+    unsafe { field(info, -1, |info| output_number(info.known.stderr)) }
+}
+
+/// 1 when the command's standard error is written where its standard output is, so that there is none to be taken, as
+/// always with a terminal; else 0, also when `info` is NULL. Any thread; does not block.
+///
+/// @ingroup executions
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_execution_info_merge_stderr(info: *const boxlite_execution_info) -> i32 {
+    // SAFETY: the caller passes NULL or a live info.
+    unsafe { field(info, 0, |info| i32::from(info.known.merge_stderr)) }
+}
+
+/// 1 when somebody is connected to the command's standard input or its terminal, else 0; 0 when
+/// `info` is NULL. Any thread; does not block.
+///
+/// @ingroup executions
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_execution_info_stdin_taken(info: *const boxlite_execution_info) -> i32 {
+    // SAFETY: the caller passes NULL or a live info.
+    unsafe { field(info, 0, |info| i32::from(info.known.stdin_taken)) }
+}
+
+/// 1 when somebody is connected to the command's standard output or its terminal, else 0; 0 when
+/// `info` is NULL. Any thread; does not block.
+///
+/// @ingroup executions
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_execution_info_stdout_taken(info: *const boxlite_execution_info) -> i32 {
+    // SAFETY: the caller passes NULL or a live info.
+    unsafe { field(info, 0, |info| i32::from(info.known.stdout_taken)) }
+}
+
+/// 1 when somebody is connected to the command's standard error, else 0; 0 when
+/// `info` is NULL. Any thread; does not block.
+///
+/// @ingroup executions
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_execution_info_stderr_taken(info: *const boxlite_execution_info) -> i32 {
+    // SAFETY: the caller passes NULL or a live info.
+    unsafe { field(info, 0, |info| i32::from(info.known.stderr_taken)) }
 }
 
 /// How the command ended; NULL while it runs, or when `info` is NULL. Lent: it lives as long as the list, and is not
-/// freed.
+/// freed. Any thread; does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]
@@ -164,7 +242,7 @@ pub unsafe extern "C" fn boxlite_execution_info_exit(
     unsafe { field(info, std::ptr::null(), exit) }
 }
 
-/// Frees a list with all that was lent from it. Does nothing when `list` is NULL. Does not block.
+/// Frees a list with all that was lent from it. Does nothing when `list` is NULL. Any thread; does not block.
 ///
 /// @ingroup executions
 #[unsafe(no_mangle)]

@@ -2,13 +2,13 @@
 //!
 //! Owns the panic hook of the C library. Never looks at arguments (that is `argument`).
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
+use std::cell::Cell;
+use std::panic::{set_hook, take_hook};
 use std::sync::Once;
 
 use super::error::{BOXLITE_OK, boxlite_code, boxlite_error};
-use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::errors::{BoxliteError, BoxliteResult};
+use crate::panics;
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("the C API turns panics into BOXLITE_PANIC: build boxlite with panic = \"unwind\"");
@@ -19,8 +19,6 @@ const THREAD_PREFIX: &str = "boxlite-";
 thread_local! {
     /// How many C calls this thread is in (a progress callback may call again).
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Text and place of this thread's last panic, from the hook to whoever caught it.
-    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Runs the body of a function that can fail, and fills `error` in as the header promises.
@@ -52,29 +50,9 @@ fn caught<T>(body: impl FnOnce() -> T) -> BoxliteResult<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(install_hook);
     DEPTH.set(DEPTH.get() + 1);
-    // Unwind safety: what a panic may have left half done lies behind locks that are poisoned, or is not reached again.
-    let outcome = catch_unwind(AssertUnwindSafe(body));
+    let outcome = panics::caught_blocking(|| Ok(body()));
     DEPTH.set(DEPTH.get() - 1);
-    outcome.map_err(panic_error)
-}
-
-/// The error for a caught panic.
-pub(super) fn panic_error(payload: Box<dyn Any + Send>) -> BoxliteError {
-    let told = LAST_PANIC.try_with(|last| last.borrow_mut().take()).ok().flatten();
-    let text = told.unwrap_or_else(|| payload_text(payload.as_ref()).to_owned());
-    // A payload may panic when dropped, and nothing would catch that.
-    std::mem::forget(payload);
-    BoxliteError::Panic(Detail::new(text))
-}
-
-fn payload_text(payload: &(dyn Any + Send)) -> &str {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text
-    } else {
-        "a panic without a text"
-    }
+    outcome
 }
 
 /// Keeps panics of ours off the host's stderr.
@@ -86,19 +64,12 @@ fn payload_text(payload: &(dyn Any + Send)) -> &str {
 /// comes here.
 fn install_hook() {
     let before = take_hook();
-    set_hook(Box::new(move |info| if is_ours() { remember(info) } else { before(info) }));
+    set_hook(Box::new(move |info| if is_ours() { panics::remember(info) } else { before(info) }));
 }
 
 fn is_ours() -> bool {
     DEPTH.try_with(Cell::get).is_ok_and(|depth| depth > 0)
         || std::thread::current().name().is_some_and(|name| name.starts_with(THREAD_PREFIX))
-}
-
-fn remember(info: &PanicHookInfo<'_>) {
-    let text = payload_text(info.payload());
-    let told = info.location().map_or_else(|| text.to_owned(), |place| format!("{text} ({place})"));
-    // Fails only while the thread ends; then nobody asks for the text.
-    let _ = LAST_PANIC.try_with(|last| *last.borrow_mut() = Some(told));
 }
 
 /// The process that made a handle. A forked child has the handle's memory, but none of the threads behind it.

@@ -14,6 +14,8 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::{ImageStage, ProgressSink, PulledImage, StoredImage};
 
 /// An image in a home's store at one moment. Read-only, so any number of threads may read it.
+///
+/// @ingroup image
 pub struct boxlite_image {
     reference: CString,
     repository: CString,
@@ -41,6 +43,8 @@ impl boxlite_image {
 }
 
 /// The images of a home at one moment, the newest first. Read-only, so any number of threads may read it.
+///
+/// @ingroup image
 pub struct boxlite_image_list {
     images: Vec<boxlite_image>,
 }
@@ -48,14 +52,14 @@ pub struct boxlite_image_list {
 /// Asks the image's source (a registry, or the local files that `reference` names) what the image is now, and fetches
 /// what the store lacks: the next box made from it starts without the source. A box pulls by itself what is missing, so
 /// this is for doing it ahead, or for getting a newer image under the same tag; boxes that were started keep the image
-/// they have. `reference` is as for boxlite_box_options_set_image().
+/// they have. `reference` is as for boxlite_box_options_set_image(), and is copied.
 ///
-/// On success *image is new, which the caller frees with boxlite_image_free(); on failure NULL. Blocks; reports progress.
-/// When `call`, which may be NULL, cuts it off, this caller leaves: others that wait for the same image go on, and what
-/// was fetched stays for the next pull. Any thread. Errors: BOXLITE_NOT_FOUND; BOXLITE_NETWORK when the registry cannot be
-/// reached or refuses; BOXLITE_IMAGE when the image is damaged, or not for this machine; BOXLITE_INVALID_ARGUMENT when
-/// `runtime`, `reference` or `image` is NULL, or `reference` is malformed or not UTF-8; BOXLITE_STORAGE;
-/// BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_BUSY; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED after
+/// On success *image is new, which the caller frees with boxlite_image_free(); on failure NULL. Blocks; reports
+/// progress. When `call`, which may be NULL, cuts it off, this caller leaves: others that wait for the same image go
+/// on, and what was fetched stays for the next pull. Any thread. Errors: BOXLITE_NOT_FOUND; BOXLITE_NETWORK when the
+/// registry cannot be reached or refuses; BOXLITE_IMAGE when the image is damaged, or not for this machine;
+/// BOXLITE_INVALID_ARGUMENT when `runtime`, `reference` or `image` is NULL, or `reference` is malformed or not UTF-8;
+/// BOXLITE_STORAGE; BOXLITE_RESOURCE_EXHAUSTED; BOXLITE_BUSY; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED after
 /// boxlite_runtime_shutdown(); BOXLITE_FORKED.
 ///
 /// @ingroup image
@@ -97,7 +101,7 @@ fn without_boot(sink: ProgressSink) -> ProgressSink {
 }
 
 /// Finds an image in the store, without asking its source: by its reference, as for boxlite_image_pull(), or by its
-/// digest or that of its config ("sha256:...").
+/// digest or that of its config ("sha256:..."). `reference` is copied.
 ///
 /// On success *image is new, which the caller frees with boxlite_image_free(); on failure NULL. Reads files, so it can
 /// block; `call` may be NULL. Any thread. Errors: BOXLITE_NOT_FOUND when it is not stored, or not all of it;
@@ -141,8 +145,8 @@ pub unsafe extern "C" fn boxlite_image_get(
 
 /// Lists the complete images of the runtime's home, the one stored last first.
 ///
-/// On success *list is a new list, which the caller frees with boxlite_image_list_free(); on failure NULL. Reads files, so
-/// it can block; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` or `list` is NULL;
+/// On success *list is a new list, which the caller frees with boxlite_image_list_free(); on failure NULL. Reads files,
+/// so it can block; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` or `list` is NULL;
 /// BOXLITE_STORAGE; BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_STOPPED after boxlite_runtime_shutdown();
 /// BOXLITE_FORKED.
 ///
@@ -171,7 +175,7 @@ pub unsafe extern "C" fn boxlite_runtime_images(
 
 /// Removes an image from the store, by its reference or digest, with all that no other image needs. One that boxes of
 /// this home were started from is refused, unless `force` is not 0: boxes that run keep it until they stop, and their
-/// next start pulls it again.
+/// next start pulls it again. `reference` is copied.
 ///
 /// Blocks; when `call`, which may be NULL, cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the
 /// removal goes on. Any thread. Errors besides: BOXLITE_NOT_FOUND; BOXLITE_INVALID_STATE when boxes use it (the message
@@ -201,7 +205,7 @@ pub unsafe extern "C" fn boxlite_image_remove(
 }
 
 /// The image's full reference, such as "docker.io/library/alpine:latest". Valid until the image is freed; NULL when
-/// `image` is NULL.
+/// `image` is NULL. Any thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -210,7 +214,8 @@ pub unsafe extern "C" fn boxlite_image_reference(image: *const boxlite_image) ->
     unsafe { field(image, std::ptr::null(), |image| image.reference.as_ptr()) }
 }
 
-/// The reference without tag and digest. Valid until the image is freed; NULL when `image` is NULL.
+/// The reference without tag and digest. Valid until the image is freed; NULL when `image` is NULL. Any thread; does
+/// not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -219,7 +224,8 @@ pub unsafe extern "C" fn boxlite_image_repository(image: *const boxlite_image) -
     unsafe { field(image, std::ptr::null(), |image| image.repository.as_ptr()) }
 }
 
-/// The image's tag. Valid until the image is freed; NULL when it was pulled by digest alone or `image` is NULL.
+/// The image's tag. Valid until the image is freed; NULL when it was pulled by digest alone or `image` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -229,7 +235,7 @@ pub unsafe extern "C" fn boxlite_image_tag(image: *const boxlite_image) -> *cons
 }
 
 /// The digest of the image's manifest for this machine, such as "sha256:9f86…": what it is, whatever it is called.
-/// Valid until the image is freed; NULL when `image` is NULL.
+/// Valid until the image is freed; NULL when `image` is NULL. Any thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -238,7 +244,8 @@ pub unsafe extern "C" fn boxlite_image_digest(image: *const boxlite_image) -> *c
     unsafe { field(image, std::ptr::null(), |image| image.digest.as_ptr()) }
 }
 
-/// The digest of the image's config. Valid until the image is freed; NULL when `image` is NULL.
+/// The digest of the image's config. Valid until the image is freed; NULL when `image` is NULL. Any thread; does not
+/// block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -247,7 +254,7 @@ pub unsafe extern "C" fn boxlite_image_config_digest(image: *const boxlite_image
     unsafe { field(image, std::ptr::null(), |image| image.config_digest.as_ptr()) }
 }
 
-/// How many layers the image has; 0 when `image` is NULL.
+/// How many layers the image has; 0 when `image` is NULL. Any thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -257,7 +264,7 @@ pub unsafe extern "C" fn boxlite_image_layer_len(image: *const boxlite_image) ->
 }
 
 /// The digest of layer `index`, the lowest first. Valid until the image is freed; NULL when `index` is out of range or
-/// `image` is NULL.
+/// `image` is NULL. Any thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -269,7 +276,8 @@ pub unsafe extern "C" fn boxlite_image_layer_digest(
     unsafe { field(image, std::ptr::null(), |image| pointer(image.layers.get(index))) }
 }
 
-/// Bytes of the image's config and layers as stored, without the disk that is made of them; 0 when `image` is NULL.
+/// Bytes of the image's config and layers as stored, without the disk that is made of them; 0 when `image` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -278,7 +286,8 @@ pub unsafe extern "C" fn boxlite_image_size_bytes(image: *const boxlite_image) -
     unsafe { field(image, 0, |image| image.size_bytes) }
 }
 
-/// When the image was stored under its reference, in milliseconds since 1970-01-01 UTC; -1 when `image` is NULL.
+/// When the image was stored under its reference, in milliseconds since 1970-01-01 UTC; -1 when `image` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -288,7 +297,7 @@ pub unsafe extern "C" fn boxlite_image_stored_at_ms(image: *const boxlite_image)
 }
 
 /// Frees an image that was returned to the caller, not one lent by a list; the store is not touched. Does nothing when
-/// `image` is NULL. Does not block.
+/// `image` is NULL. Any thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -297,7 +306,7 @@ pub unsafe extern "C" fn boxlite_image_free(image: *mut boxlite_image) {
     value((), || unsafe { free(image) });
 }
 
-/// How many images the list holds; 0 when `list` is NULL.
+/// How many images the list holds; 0 when `list` is NULL. Any thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -307,7 +316,7 @@ pub unsafe extern "C" fn boxlite_image_list_len(list: *const boxlite_image_list)
 }
 
 /// Image `index` of the list. Lent: valid until the list is freed, never freed by itself; NULL when `index` is out of
-/// range or `list` is NULL.
+/// range or `list` is NULL. Any thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]
@@ -321,7 +330,7 @@ pub unsafe extern "C" fn boxlite_image_list_at(
     unsafe { field(list, std::ptr::null(), lend) }
 }
 
-/// Frees a list and all images it lent. Does nothing when `list` is NULL. Does not block.
+/// Frees a list and all images it lent. Does nothing when `list` is NULL. Any thread; does not block.
 ///
 /// @ingroup image
 #[unsafe(no_mangle)]

@@ -9,21 +9,37 @@ use super::guard::value;
 use crate::model::types::{BoxInfo, BoxStatus};
 
 /// Not known: its record cannot be read.
+///
+/// @ingroup info
 pub const BOXLITE_STATUS_UNKNOWN: i32 = 0;
 /// Created, never started.
+///
+/// @ingroup info
 pub const BOXLITE_STATUS_CONFIGURED: i32 = 1;
 /// Its virtual machine runs.
+///
+/// @ingroup info
 pub const BOXLITE_STATUS_RUNNING: i32 = 2;
 /// Being stopped.
+///
+/// @ingroup info
 pub const BOXLITE_STATUS_STOPPING: i32 = 3;
 /// Not running; can be started.
+///
+/// @ingroup info
 pub const BOXLITE_STATUS_STOPPED: i32 = 4;
 /// Its vCPUs stand still.
+///
+/// @ingroup info
 pub const BOXLITE_STATUS_PAUSED: i32 = 5;
 /// Ended by a fault, which boxlite_info_failure() tells; can be started.
+///
+/// @ingroup info
 pub const BOXLITE_STATUS_FAILED: i32 = 6;
 
 /// A box at one moment. Read-only, so any number of threads may read it.
+///
+/// @ingroup info
 pub struct boxlite_info {
     id: CString,
     name: Option<CString>,
@@ -96,7 +112,7 @@ fn status_number(status: BoxStatus) -> i32 {
 
 /// The box's id: 12 letters and digits.
 ///
-/// Valid until the info is freed; NULL when `info` is NULL.
+/// Valid until the info is freed; NULL when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -105,7 +121,7 @@ pub unsafe extern "C" fn boxlite_info_id(info: *const boxlite_info) -> *const c_
     unsafe { field(info, std::ptr::null(), |info| info.id.as_ptr()) }
 }
 
-/// The box's name. Valid until the info is freed; NULL when it has none or `info` is NULL.
+/// The box's name. Valid until the info is freed; NULL when it has none or `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -114,7 +130,7 @@ pub unsafe extern "C" fn boxlite_info_name(info: *const boxlite_info) -> *const 
     unsafe { field(info, std::ptr::null(), |info| pointer(info.name.as_ref())) }
 }
 
-/// The box's status, one of BOXLITE_STATUS_...; BOXLITE_STATUS_UNKNOWN when `info` is NULL.
+/// The box's status, one of BOXLITE_STATUS_...; BOXLITE_STATUS_UNKNOWN when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -123,7 +139,7 @@ pub unsafe extern "C" fn boxlite_info_status(info: *const boxlite_info) -> i32 {
     unsafe { field(info, BOXLITE_STATUS_UNKNOWN, |info| info.status) }
 }
 
-/// When the box was created, in milliseconds since 1970-01-01 UTC; -1 when `info` is NULL.
+/// When the box was created, in milliseconds since 1970-01-01 UTC; -1 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -132,7 +148,8 @@ pub unsafe extern "C" fn boxlite_info_created_at_ms(info: *const boxlite_info) -
     unsafe { field(info, -1, |info| info.created_at_ms) }
 }
 
-/// When the box's record last changed, in milliseconds since 1970-01-01 UTC; -1 when `info` is NULL.
+/// When the box's record last changed, in milliseconds since 1970-01-01 UTC; -1 when `info` is NULL. Any thread; does
+/// not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -141,7 +158,8 @@ pub unsafe extern "C" fn boxlite_info_updated_at_ms(info: *const boxlite_info) -
     unsafe { field(info, -1, |info| info.updated_at_ms) }
 }
 
-/// When the box was last started, in milliseconds since 1970-01-01 UTC; -1 when it never was or `info` is NULL.
+/// When the box was last started, in milliseconds since 1970-01-01 UTC; -1 when it never was or `info` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -150,7 +168,7 @@ pub unsafe extern "C" fn boxlite_info_started_at_ms(info: *const boxlite_info) -
     unsafe { field(info, -1, |info| info.started_at_ms) }
 }
 
-/// The process id of the box's shim while it runs; 0 when it does not or `info` is NULL.
+/// The process id of the box's shim while it runs; 0 when it does not or `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -159,7 +177,8 @@ pub unsafe extern "C" fn boxlite_info_pid(info: *const boxlite_info) -> i32 {
     unsafe { field(info, 0, |info| info.pid) }
 }
 
-/// The box's image as it was asked for. Valid until the info is freed; NULL when `info` is NULL.
+/// The box's image as it was asked for. Valid until the info is freed; NULL when `info` is NULL. Any thread; does not
+/// block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -168,7 +187,7 @@ pub unsafe extern "C" fn boxlite_info_image(info: *const boxlite_info) -> *const
     unsafe { field(info, std::ptr::null(), |info| info.image.as_ptr()) }
 }
 
-/// How many vCPUs the box has; 0 when `info` is NULL.
+/// How many vCPUs the box has; 0 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -177,7 +196,7 @@ pub unsafe extern "C" fn boxlite_info_cpus(info: *const boxlite_info) -> i32 {
     unsafe { field(info, 0, |info| info.cpus) }
 }
 
-/// The box's memory in MiB; 0 when `info` is NULL.
+/// The box's memory in MiB; 0 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -186,7 +205,7 @@ pub unsafe extern "C" fn boxlite_info_memory_mib(info: *const boxlite_info) -> i
     unsafe { field(info, 0, |info| info.memory_mib) }
 }
 
-/// The size of the box's writable disk in GiB; 0 when `info` is NULL.
+/// The size of the box's writable disk in GiB; 0 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -195,7 +214,7 @@ pub unsafe extern "C" fn boxlite_info_disk_size_gb(info: *const boxlite_info) ->
     unsafe { field(info, 0, |info| info.disk_size_gb) }
 }
 
-/// 1 when the box is removed once it stops, else 0.
+/// 1 when the box is removed once it stops, else 0; 0 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -204,7 +223,7 @@ pub unsafe extern "C" fn boxlite_info_auto_remove(info: *const boxlite_info) -> 
     unsafe { field(info, 0, |info| i32::from(info.auto_remove)) }
 }
 
-/// 1 when the box goes on after its runtime has ended, else 0.
+/// 1 when the box goes on after its runtime has ended, else 0; 0 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -214,7 +233,7 @@ pub unsafe extern "C" fn boxlite_info_detach(info: *const boxlite_info) -> i32 {
 }
 
 /// Why the box failed. Valid until the info is freed; NULL when its status is not BOXLITE_STATUS_FAILED or `info` is
-/// NULL.
+/// NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -224,7 +243,7 @@ pub unsafe extern "C" fn boxlite_info_failure(info: *const boxlite_info) -> *con
 }
 
 /// Which engine runs the box, or ran it last: "libkrun", "qemu-kvm" or "qemu-tcg" (software emulation). Valid until the
-/// info is freed; NULL when it has not been started or `info` is NULL.
+/// info is freed; NULL when it has not been started or `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -233,7 +252,7 @@ pub unsafe extern "C" fn boxlite_info_engine(info: *const boxlite_info) -> *cons
     unsafe { field(info, std::ptr::null(), |info| pointer(info.engine.as_ref())) }
 }
 
-/// How many labels the box has; 0 when `info` is NULL.
+/// How many labels the box has; 0 when `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -243,7 +262,7 @@ pub unsafe extern "C" fn boxlite_info_label_len(info: *const boxlite_info) -> us
 }
 
 /// The key of label `index`; labels are sorted by key. Valid until the info is freed; NULL when `index` is out of range
-/// or `info` is NULL.
+/// or `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -252,7 +271,8 @@ pub unsafe extern "C" fn boxlite_info_label_key(info: *const boxlite_info, index
     unsafe { field(info, std::ptr::null(), |info| pointer(info.labels.get(index).map(|(key, _)| key))) }
 }
 
-/// The value of label `index`. Valid until the info is freed; NULL when `index` is out of range or `info` is NULL.
+/// The value of label `index`. Valid until the info is freed; NULL when `index` is out of range or `info` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -263,7 +283,8 @@ pub unsafe extern "C" fn boxlite_info_label_value(info: *const boxlite_info, ind
     }
 }
 
-/// How many steps the last start made by this runtime had; 0 when it made none or `info` is NULL.
+/// How many steps the last start made by this runtime had; 0 when it made none or `info` is NULL. Any thread; does not
+/// block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -273,7 +294,7 @@ pub unsafe extern "C" fn boxlite_info_stage_len(info: *const boxlite_info) -> us
 }
 
 /// The name of step `index` of the last start, in the order they were made: "pull", "image-disk", "boot" and others.
-/// Valid until the info is freed; NULL when `index` is out of range or `info` is NULL.
+/// Valid until the info is freed; NULL when `index` is out of range or `info` is NULL. Any thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -282,7 +303,8 @@ pub unsafe extern "C" fn boxlite_info_stage_name(info: *const boxlite_info, inde
     unsafe { field(info, std::ptr::null(), |info| pointer(info.stages.get(index).map(|(name, _)| name))) }
 }
 
-/// What step `index` of the last start took, in microseconds; 0 when `index` is out of range or `info` is NULL.
+/// What step `index` of the last start took, in microseconds; 0 when `index` is out of range or `info` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]
@@ -291,8 +313,8 @@ pub unsafe extern "C" fn boxlite_info_stage_us(info: *const boxlite_info, index:
     unsafe { field(info, 0, |info| info.stages.get(index).map_or(0, |(_, took)| *took)) }
 }
 
-/// Frees an info that was returned to the caller, not one lent by a list. Does nothing when `info` is NULL. Does not
-/// block.
+/// Frees an info that was returned to the caller, not one lent by a list. Does nothing when `info` is NULL. Any thread;
+/// does not block.
 ///
 /// @ingroup info
 #[unsafe(no_mangle)]

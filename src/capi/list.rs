@@ -16,6 +16,8 @@ use crate::model::types::BoxInfo;
 
 /// Which boxes a list is to hold. A builder: used by one thread at a time, copied by boxlite_list(), and usable any
 /// number of times, also in a forked child.
+///
+/// @ingroup list
 pub struct boxlite_list_options {
     labels: Vec<Selector>,
 }
@@ -38,14 +40,16 @@ impl Selector {
 }
 
 /// The boxes of a home at one moment, newest first. Read-only, so any number of threads may read it.
+///
+/// @ingroup list
 pub struct boxlite_info_list {
     boxes: Vec<boxlite_info>,
 }
 
 /// Makes options that select all boxes.
 ///
-/// On success *options are new options, which the caller frees with boxlite_list_options_free(); on failure NULL. Does
-/// not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// On success *options are new options, which the caller frees with boxlite_list_options_free(); on failure NULL. Any
+/// thread; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup list
 #[unsafe(no_mangle)]
@@ -64,8 +68,8 @@ pub unsafe extern "C" fn boxlite_list_options_new(
 /// Selects only boxes with label `key`, of value `value`, or of any value when `value` is NULL. With several labels a
 /// box must have them all. UTF-8; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `key` is NULL, `key` is empty, or `key` or `value`
-/// is not UTF-8.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `key` is NULL, `key` is
+/// empty, or `key` or `value` is not UTF-8.
 ///
 /// @ingroup list
 #[unsafe(no_mangle)]
@@ -90,7 +94,7 @@ pub unsafe extern "C" fn boxlite_list_options_add_label(
     })
 }
 
-/// Frees options. Does nothing when `options` is NULL. Does not block.
+/// Frees options. Does nothing when `options` is NULL. Any thread; does not block.
 ///
 /// @ingroup list
 #[unsafe(no_mangle)]
@@ -137,7 +141,7 @@ pub unsafe extern "C" fn boxlite_list(
     })
 }
 
-/// How many boxes the list holds; 0 when `list` is NULL.
+/// How many boxes the list holds; 0 when `list` is NULL. Any thread; does not block.
 ///
 /// @ingroup list
 #[unsafe(no_mangle)]
@@ -147,7 +151,7 @@ pub unsafe extern "C" fn boxlite_info_list_len(list: *const boxlite_info_list) -
 }
 
 /// Box `index` of the list. Lent: valid until the list is freed, never freed by itself; NULL when `index` is out of
-/// range or `list` is NULL.
+/// range or `list` is NULL. Any thread; does not block.
 ///
 /// @ingroup list
 #[unsafe(no_mangle)]
@@ -160,7 +164,7 @@ pub unsafe extern "C" fn boxlite_info_list_at(
     unsafe { field(list, std::ptr::null(), lend) }
 }
 
-/// Frees a list and all infos it lent. Does nothing when `list` is NULL. Does not block.
+/// Frees a list and all infos it lent. Does nothing when `list` is NULL. Any thread; does not block.
 ///
 /// @ingroup list
 #[unsafe(no_mangle)]

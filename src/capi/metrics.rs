@@ -15,6 +15,8 @@ use crate::errors::BoxliteResult;
 use crate::metrics::{BoxMetrics, RuntimeMetrics};
 
 /// Figures at one moment. Read-only, so any number of threads may read it.
+///
+/// @ingroup metrics
 pub struct boxlite_metrics {
     figures: Vec<(CString, i64)>,
 }
@@ -65,9 +67,9 @@ impl boxlite_metrics {
 /// (commands that could not be started), "starts_booted_total", "starts_cloned_total", "templates_made_total",
 /// "templates_refused_total". Names that end in _total never decrease. Later versions may have more.
 ///
-/// On success *metrics is new, which the caller frees with boxlite_metrics_free(); on failure NULL. Asks no box; `call`
-/// may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` or `metrics` is NULL; BOXLITE_TIMEOUT;
-/// BOXLITE_CANCELLED; BOXLITE_FORKED.
+/// On success *metrics is new, which the caller frees with boxlite_metrics_free(); on failure NULL. Asks no box, so it
+/// hardly blocks; `call` may be NULL. Any thread. Errors: BOXLITE_INVALID_ARGUMENT when `runtime` or `metrics` is NULL;
+/// BOXLITE_TIMEOUT; BOXLITE_CANCELLED; BOXLITE_FORKED.
 ///
 /// @ingroup metrics
 #[unsafe(no_mangle)]
@@ -127,7 +129,7 @@ pub unsafe extern "C" fn boxlite_box_metrics(
 }
 
 /// The figure called `name`; -1 when there is none, which includes one that is not known of this box, or when an argument
-/// is NULL. `name` is compared byte by byte.
+/// is NULL. `name` is only compared, byte by byte.
 ///
 /// Any thread; does not block.
 ///
@@ -147,7 +149,7 @@ pub unsafe extern "C" fn boxlite_metrics_value(metrics: *const boxlite_metrics, 
     unsafe { field(metrics, -1, find) }
 }
 
-/// How many figures there are; 0 when `metrics` is NULL.
+/// How many figures there are; 0 when `metrics` is NULL. Any thread; does not block.
 ///
 /// @ingroup metrics
 #[unsafe(no_mangle)]
@@ -156,7 +158,8 @@ pub unsafe extern "C" fn boxlite_metrics_len(metrics: *const boxlite_metrics) ->
     unsafe { field(metrics, 0, |metrics| metrics.figures.len()) }
 }
 
-/// The name of figure `index`. Valid until the metrics are freed; NULL when `index` is out of range or `metrics` is NULL.
+/// The name of figure `index`. Valid until the metrics are freed; NULL when `index` is out of range or `metrics` is
+/// NULL. Any thread; does not block.
 ///
 /// @ingroup metrics
 #[unsafe(no_mangle)]
@@ -170,7 +173,7 @@ pub unsafe extern "C" fn boxlite_metrics_name(
     }
 }
 
-/// Figure `index`; -1 when `index` is out of range or `metrics` is NULL.
+/// Figure `index`; -1 when `index` is out of range or `metrics` is NULL. Any thread; does not block.
 ///
 /// @ingroup metrics
 #[unsafe(no_mangle)]
@@ -179,7 +182,7 @@ pub unsafe extern "C" fn boxlite_metrics_at(metrics: *const boxlite_metrics, ind
     unsafe { field(metrics, -1, |metrics| metrics.figures.get(index).map_or(-1, |(_, figure)| *figure)) }
 }
 
-/// Frees metrics. Does nothing when `metrics` is NULL. Does not block.
+/// Frees metrics. Does nothing when `metrics` is NULL. Any thread; does not block.
 ///
 /// @ingroup metrics
 #[unsafe(no_mangle)]

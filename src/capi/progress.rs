@@ -16,6 +16,8 @@ use crate::images::{Digest, ImageProgress, ImageStage, LayerProgress, ProgressSi
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How far a call is. Lent to a progress callback until it returns; never freed.
+///
+/// @ingroup progress
 pub struct boxlite_progress {
     stage: CString,
     reference: CString,
@@ -29,6 +31,8 @@ struct Layer {
 }
 
 /// Told how far a call is. Return 0 to go on, anything else to cancel the call.
+///
+/// @ingroup progress
 pub type boxlite_progress_fn =
     Option<unsafe extern "C" fn(progress: *const boxlite_progress, user: *mut c_void) -> i32>;
 
@@ -147,8 +151,9 @@ impl Reporter {
     }
 
     /// The last report, whatever the rate.
-    pub(super) fn finish(&mut self) {
-        let snapshot = self.state.lock().unwrap_or_else(PoisonError::into_inner).snapshot("done");
+    pub(super) fn finish(&mut self, succeeded: bool) {
+        let stage = if succeeded { "done" } else { "failed" };
+        let snapshot = self.state.lock().unwrap_or_else(PoisonError::into_inner).snapshot(stage);
         // The operation has ended: there is nothing left to cancel.
         let _ = self.call(&snapshot);
     }
@@ -163,10 +168,10 @@ impl Reporter {
     }
 }
 
-/// What is being done: "prepare", "resolve", "pull", "image-disk", "boot", and "done" in the last report of a call
-/// that succeeded. Later versions may have more.
+/// What is being done: "prepare", "resolve", "pull", "image-disk", "boot"; and in the last report of a call "done" when it
+/// succeeded, else "failed", also when it was cut off. Later versions may have more.
 ///
-/// Valid until the callback returns; NULL when `progress` is NULL.
+/// Valid until the callback returns; NULL when `progress` is NULL. Any thread; does not block.
 ///
 /// @ingroup progress
 #[unsafe(no_mangle)]
@@ -177,7 +182,7 @@ pub unsafe extern "C" fn boxlite_progress_stage(progress: *const boxlite_progres
 
 /// The image this is about, as a full reference; "" as long as it is not known.
 ///
-/// Valid until the callback returns; NULL when `progress` is NULL.
+/// Valid until the callback returns; NULL when `progress` is NULL. Any thread; does not block.
 ///
 /// @ingroup progress
 #[unsafe(no_mangle)]
@@ -186,7 +191,7 @@ pub unsafe extern "C" fn boxlite_progress_reference(progress: *const boxlite_pro
     unsafe { field(progress, std::ptr::null(), |progress| progress.reference.as_ptr()) }
 }
 
-/// How many of the image's layers are known so far; 0 when `progress` is NULL.
+/// How many of the image's layers are known so far; 0 when `progress` is NULL. Any thread; does not block.
 ///
 /// @ingroup progress
 #[unsafe(no_mangle)]
@@ -197,7 +202,8 @@ pub unsafe extern "C" fn boxlite_progress_layer_len(progress: *const boxlite_pro
 
 /// The digest of layer `index`, such as "sha256:9f86…".
 ///
-/// Valid until the callback returns; NULL when `index` is out of range or `progress` is NULL.
+/// Valid until the callback returns; NULL when `index` is out of range or `progress` is NULL. Any thread; does not
+/// block.
 ///
 /// @ingroup progress
 #[unsafe(no_mangle)]
@@ -213,7 +219,8 @@ pub unsafe extern "C" fn boxlite_progress_layer_digest(
     }
 }
 
-/// How many bytes of layer `index` are present; 0 when `index` is out of range or `progress` is NULL.
+/// How many bytes of layer `index` are present; 0 when `index` is out of range or `progress` is NULL. Any thread; does
+/// not block.
 ///
 /// @ingroup progress
 #[unsafe(no_mangle)]
@@ -225,7 +232,7 @@ pub unsafe extern "C" fn boxlite_progress_layer_done_bytes(
     unsafe { field(progress, 0, |progress| progress.layers.get(index).map_or(0, |layer| layer.done_bytes)) }
 }
 
-/// How many bytes layer `index` has; 0 when `index` is out of range or `progress` is NULL.
+/// How many bytes layer `index` has; 0 when `index` is out of range or `progress` is NULL. Any thread; does not block.
 ///
 /// @ingroup progress
 #[unsafe(no_mangle)]

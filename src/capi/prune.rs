@@ -14,13 +14,21 @@ use crate::errors::BoxliteResult;
 use crate::images::{PrunedItem, PrunedKind};
 
 /// An image, named by its reference: with the blobs and the disk that only it needs.
+///
+/// @ingroup prune
 pub const BOXLITE_PRUNE_IMAGE: i32 = 0;
 /// The disk made of a directory, or of an image that is gone; named by its file.
+///
+/// @ingroup prune
 pub const BOXLITE_PRUNE_DISK: i32 = 1;
 /// A blob that belongs to no image, or a part of one that was never fetched whole; named by its file.
+///
+/// @ingroup prune
 pub const BOXLITE_PRUNE_BLOB: i32 = 2;
 
 /// What a prune deleted, or would delete. Read-only, so any number of threads may read it.
+///
+/// @ingroup prune
 pub struct boxlite_prune {
     items: Vec<Item>,
     total_bytes: u64,
@@ -58,8 +66,8 @@ impl boxlite_prune {
 /// start that is under way there fails.
 ///
 /// On success *prune is a new report, which the caller frees with boxlite_prune_free(); on failure NULL. Blocks; when
-/// `call`, which may be NULL, cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the deletion goes on.
-/// Any thread. Errors besides: BOXLITE_INVALID_ARGUMENT when `runtime` or `prune` is NULL; BOXLITE_STORAGE;
+/// `call`, which may be NULL, cuts it off, the call returns BOXLITE_TIMEOUT or BOXLITE_CANCELLED and the deletion goes
+/// on. Any thread. Errors besides: BOXLITE_INVALID_ARGUMENT when `runtime` or `prune` is NULL; BOXLITE_STORAGE;
 /// BOXLITE_DATABASE; BOXLITE_METADATA_ERROR when a box's record cannot be read, so that its needs are not known;
 /// BOXLITE_BUSY; BOXLITE_STOPPED after boxlite_runtime_shutdown(); BOXLITE_FORKED.
 ///
@@ -88,7 +96,7 @@ pub unsafe extern "C" fn boxlite_runtime_prune(
     })
 }
 
-/// How many things the report tells of; 0 when `prune` is NULL.
+/// How many things the report tells of; 0 when `prune` is NULL. Any thread; does not block.
 ///
 /// @ingroup prune
 #[unsafe(no_mangle)]
@@ -97,7 +105,8 @@ pub unsafe extern "C" fn boxlite_prune_len(prune: *const boxlite_prune) -> usize
     unsafe { field(prune, 0, |prune| prune.items.len()) }
 }
 
-/// What kind of thing `index` is, one of BOXLITE_PRUNE_...; -1 when `index` is out of range or `prune` is NULL.
+/// What kind of thing `index` is, one of BOXLITE_PRUNE_...; -1 when `index` is out of range or `prune` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup prune
 #[unsafe(no_mangle)]
@@ -106,8 +115,8 @@ pub unsafe extern "C" fn boxlite_prune_kind(prune: *const boxlite_prune, index: 
     unsafe { field(prune, -1, |prune| prune.items.get(index).map_or(-1, |item| item.kind)) }
 }
 
-/// What thing `index` is called: see BOXLITE_PRUNE_... Valid until the report is freed; NULL when `index` is out of range
-/// or `prune` is NULL.
+/// What thing `index` is called: see BOXLITE_PRUNE_... Valid until the report is freed; NULL when `index` is out of
+/// range or `prune` is NULL. Any thread; does not block.
 ///
 /// @ingroup prune
 #[unsafe(no_mangle)]
@@ -116,7 +125,8 @@ pub unsafe extern "C" fn boxlite_prune_name(prune: *const boxlite_prune, index: 
     unsafe { field(prune, std::ptr::null(), |prune| pointer(prune.items.get(index).map(|item| &item.name))) }
 }
 
-/// How many bytes on disk thing `index` takes or took; 0 when `index` is out of range or `prune` is NULL.
+/// How many bytes on disk thing `index` takes or took; 0 when `index` is out of range or `prune` is NULL. Any thread;
+/// does not block.
 ///
 /// @ingroup prune
 #[unsafe(no_mangle)]
@@ -125,7 +135,7 @@ pub unsafe extern "C" fn boxlite_prune_bytes(prune: *const boxlite_prune, index:
     unsafe { field(prune, 0, |prune| prune.items.get(index).map_or(0, |item| item.bytes)) }
 }
 
-/// How many bytes on disk all of them take or took; 0 when `prune` is NULL.
+/// How many bytes on disk all of them take or took; 0 when `prune` is NULL. Any thread; does not block.
 ///
 /// @ingroup prune
 #[unsafe(no_mangle)]
@@ -134,7 +144,7 @@ pub unsafe extern "C" fn boxlite_prune_total_bytes(prune: *const boxlite_prune) 
     unsafe { field(prune, 0, |prune| prune.total_bytes) }
 }
 
-/// Frees a report. Does nothing when `prune` is NULL. Does not block.
+/// Frees a report. Does nothing when `prune` is NULL. Any thread; does not block.
 ///
 /// @ingroup prune
 #[unsafe(no_mangle)]

@@ -5,21 +5,31 @@
 use std::ffi::{CString, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 
-use super::argument::{Out, c_string, field, free, handle, pointer};
+use super::argument::{Out, c_string, field, free, optional_live, pointer};
+use super::call::boxlite_call;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
+use super::runtime::builder_from;
 use super::runtime_options::boxlite_runtime_options;
-use crate::runtime::BoxliteRuntime;
+use super::wait::on_this_thread;
 use crate::runtime::repair::{RepairOutcome, RepairReport};
 
 /// The box's row in the database could be read, and is as it was.
+///
+/// @ingroup repair
 pub const BOXLITE_REPAIR_KEPT: i32 = 0;
 /// The box's row was made anew from what its directory remembers.
+///
+/// @ingroup repair
 pub const BOXLITE_REPAIR_REBUILT: i32 = 1;
 /// Neither was possible: the box is no more, and its directory, with its disk, is kept aside.
+///
+/// @ingroup repair
 pub const BOXLITE_REPAIR_LOST: i32 = 2;
 
 /// What a repair came to. Read-only, so any number of threads may read it.
+///
+/// @ingroup repair
 pub struct boxlite_repair {
     boxes: Vec<Item>,
     kept: Vec<CString>,
@@ -69,20 +79,38 @@ pub unsafe extern "C" fn boxlite_runtime_repair(
     repair: *mut *mut boxlite_repair,
     error: *mut *mut boxlite_error,
 ) -> boxlite_code {
+    // SAFETY: the caller's duties are the same.
+    unsafe { boxlite_runtime_repair_within(options, std::ptr::null_mut(), repair, error) }
+}
+
+/// As boxlite_runtime_repair(), and waits for other processes as `call` says; NULL = up to 30 s.
+///
+/// Blocks. `call` cuts off the wait, not a repair that has begun, which ends by itself. Ownership, threads and errors as
+/// boxlite_runtime_repair(); BOXLITE_TIMEOUT and BOXLITE_CANCELLED besides, which name the process waited for;
+/// BOXLITE_FORKED when `call` is the parent's.
+///
+/// @ingroup repair
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_runtime_repair_within(
+    options: *const boxlite_runtime_options,
+    call: *mut boxlite_call,
+    repair: *mut *mut boxlite_repair,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
     enter(error, || {
         // SAFETY: the caller passes NULL or a writable pointer.
         let out = unsafe { Out::new(repair, "repair") }?;
-        let mut builder = BoxliteRuntime::builder();
-        if !options.is_null() {
-            // SAFETY: not NULL, so live options that no thread changes meanwhile.
-            builder = unsafe { handle(options, "options") }?.apply(builder)?;
-        }
-        out.fill(boxlite_repair::new(builder.repair()?));
+        // SAFETY: the caller passes NULL or live options that no thread changes meanwhile.
+        let builder = unsafe { builder_from(options) }?;
+        // SAFETY: the caller passes NULL or a live call.
+        let call = unsafe { optional_live(call, "call") }?;
+        let report = on_this_thread("boxlite_runtime_repair_within", call, || builder.repair())?;
+        out.fill(boxlite_repair::new(report));
         Ok(())
     })
 }
 
-/// How many boxes the report tells of; 0 when `repair` is NULL.
+/// How many boxes the report tells of; 0 when `repair` is NULL. Any thread; does not block.
 ///
 /// @ingroup repair
 #[unsafe(no_mangle)]
@@ -91,7 +119,8 @@ pub unsafe extern "C" fn boxlite_repair_len(repair: *const boxlite_repair) -> us
     unsafe { field(repair, 0, |repair| repair.boxes.len()) }
 }
 
-/// Id of box `index`. Valid until the report is freed; NULL when `index` is out of range or `repair` is NULL.
+/// Id of box `index`. Valid until the report is freed; NULL when `index` is out of range or `repair` is NULL. Any
+/// thread; does not block.
 ///
 /// @ingroup repair
 #[unsafe(no_mangle)]
@@ -101,7 +130,7 @@ pub unsafe extern "C" fn boxlite_repair_id(repair: *const boxlite_repair, index:
 }
 
 /// Name of box `index`, NULL when it has none. Valid until the report is freed; NULL when `index` is out of range or
-/// `repair` is NULL.
+/// `repair` is NULL. Any thread; does not block.
 ///
 /// @ingroup repair
 #[unsafe(no_mangle)]
@@ -111,8 +140,8 @@ pub unsafe extern "C" fn boxlite_repair_name(repair: *const boxlite_repair, inde
     unsafe { field(repair, std::ptr::null(), name) }
 }
 
-/// What became of box `index`, one of BOXLITE_REPAIR_...; BOXLITE_REPAIR_LOST when `index` is out of range or `repair` is
-/// NULL.
+/// What became of box `index`, one of BOXLITE_REPAIR_...; BOXLITE_REPAIR_LOST when `index` is out of range or `repair`
+/// is NULL. Any thread; does not block.
 ///
 /// @ingroup repair
 #[unsafe(no_mangle)]
@@ -124,7 +153,7 @@ pub unsafe extern "C" fn boxlite_repair_outcome(repair: *const boxlite_repair, i
 }
 
 /// What became of box `index` and why, for a person. Valid until the report is freed; NULL when `index` is out of range
-/// or `repair` is NULL.
+/// or `repair` is NULL. Any thread; does not block.
 ///
 /// @ingroup repair
 #[unsafe(no_mangle)]
@@ -134,7 +163,8 @@ pub unsafe extern "C" fn boxlite_repair_detail(repair: *const boxlite_repair, in
     unsafe { field(repair, std::ptr::null(), detail) }
 }
 
-/// How many files and directories were kept aside; 0 when `repair` is NULL, or the database was sound.
+/// How many files and directories were kept aside; 0 when `repair` is NULL, or the database was sound. Any thread; does
+/// not block.
 ///
 /// @ingroup repair
 #[unsafe(no_mangle)]
@@ -144,7 +174,7 @@ pub unsafe extern "C" fn boxlite_repair_kept_len(repair: *const boxlite_repair) 
 }
 
 /// Path of file or directory `index` that was kept aside: any bytes but NUL. Nothing reads it any more. Valid until the
-/// report is freed; NULL when `index` is out of range or `repair` is NULL.
+/// report is freed; NULL when `index` is out of range or `repair` is NULL. Any thread; does not block.
 ///
 /// @ingroup repair
 #[unsafe(no_mangle)]
@@ -156,7 +186,7 @@ pub unsafe extern "C" fn boxlite_repair_kept_path(
     unsafe { field(repair, std::ptr::null(), |repair| pointer(repair.kept.get(index))) }
 }
 
-/// Frees a report. Does nothing when `repair` is NULL. Does not block.
+/// Frees a report. Does nothing when `repair` is NULL. Any thread; does not block.
 ///
 /// @ingroup repair
 #[unsafe(no_mangle)]

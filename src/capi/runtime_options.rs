@@ -16,21 +16,35 @@ use crate::model::options::{Engine, ImageRegistry, ImageRegistryAuth, RegistryTr
 use crate::runtime::{LogLevel, RuntimeBuilder};
 
 /// The registry is reached over TLS (the default).
+///
+/// @ingroup runtime_options
 pub const BOXLITE_TRANSPORT_HTTPS: i32 = 0;
 /// The registry is reached over plain HTTP.
+///
+/// @ingroup runtime_options
 pub const BOXLITE_TRANSPORT_HTTP: i32 = 1;
 
 /// Only what failed.
+///
+/// @ingroup runtime_options
 pub const BOXLITE_LOG_ERROR: i32 = 1;
 /// Also what is suspicious.
+///
+/// @ingroup runtime_options
 pub const BOXLITE_LOG_WARN: i32 = 2;
 /// Also what happens to boxes and images.
+///
+/// @ingroup runtime_options
 pub const BOXLITE_LOG_INFO: i32 = 3;
 /// Also what explains a fault.
+///
+/// @ingroup runtime_options
 pub const BOXLITE_LOG_DEBUG: i32 = 4;
 
 /// Options of a runtime. A builder: used by one thread at a time, copied by boxlite_runtime_new(), and usable for any
 /// number of runtimes, also in a forked child.
+///
+/// @ingroup runtime_options
 pub struct boxlite_runtime_options {
     home_dir: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
@@ -41,6 +55,8 @@ pub struct boxlite_runtime_options {
     pub(super) template_space: Option<u64>,
     pub(super) spares: Option<u32>,
     pub(super) docker_config: Option<PathBuf>,
+    pub(super) mirrors: Vec<(String, String)>,
+    pub(super) ca_files: Vec<PathBuf>,
 }
 
 impl boxlite_runtime_options {
@@ -63,6 +79,12 @@ impl boxlite_runtime_options {
         }
         if let Some(file) = &self.docker_config {
             runtime = runtime.docker_config(file.clone());
+        }
+        for (registry, mirror) in &self.mirrors {
+            runtime = runtime.registry_mirror(registry, mirror);
+        }
+        for file in &self.ca_files {
+            runtime = runtime.ca_file(file);
         }
         if let Some((level, fd)) = &self.log {
             runtime = runtime.log_fd(*level, duplicate(fd.as_raw_fd())?);
@@ -108,7 +130,7 @@ fn duplicate(fd: i32) -> BoxliteResult<OwnedFd> {
 /// credentials; no log.
 ///
 /// On success *options are new options, which the caller frees with boxlite_runtime_options_free(); on failure NULL.
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// Any thread; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -129,6 +151,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_new(
             template_space: None,
             spares: None,
             docker_config: None,
+            mirrors: Vec::new(),
+            ca_files: Vec::new(),
         });
         Ok(())
     })
@@ -137,8 +161,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_new(
 /// Sets the directory that holds everything a runtime keeps: boxes, images, database. It is made when it is missing.
 /// Any bytes; copied.
 ///
-/// Does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is NULL
-/// or `path` is empty.
+/// One thread at a time; does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when
+/// `options` or `path` is NULL or `path` is empty.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -157,10 +181,10 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_home_dir(
 }
 
 /// Sets the directory with the parts a runtime starts: boxlite-shim, guest disk, kernel. Without it they are looked for
-/// in $BOXLITE_RUNTIME_DIR, then beside the library. Any bytes; copied.
+/// in $BOXLITE_RUNTIME_DIR, beside the library, and below the prefix that the library was built with. Any bytes; copied.
 ///
-/// Does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `path` is NULL
-/// or `path` is empty.
+/// One thread at a time; does not block and does not look at the directory. Errors: BOXLITE_INVALID_ARGUMENT when
+/// `options` or `path` is NULL or `path` is empty.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -193,7 +217,7 @@ unsafe fn directory(path: *const c_char, name: &'static str) -> BoxliteResult<Pa
 /// the entries of all its layers together (default 4,000,000). 0 keeps the default. An image beyond a bound is refused
 /// with BOXLITE_RESOURCE_EXHAUSTED, and nothing of its disk stays.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -217,8 +241,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_image_limits(
 /// Sends the runtime's log to a descriptor: one JSON object a line, from `level` (BOXLITE_LOG_...) up in severity. By
 /// default there is no log; nothing is ever written to stderr.
 ///
-/// `fd` is duplicated: the caller keeps it and may close it at once. Does not block. Errors: BOXLITE_INVALID_ARGUMENT
-/// when `options` is NULL, `level` is no level, or `fd` is not open.
+/// `fd` is duplicated: the caller keeps it and may close it at once. One thread at a time; does not block. Errors:
+/// BOXLITE_INVALID_ARGUMENT when `options` is NULL, `level` is no level, or `fd` is not open.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -253,7 +277,8 @@ fn log_level(level: i32) -> BoxliteResult<LogLevel> {
 /// Sets the engine (BOXLITE_ENGINE_...) of boxes whose own options say none. Without it $BOXLITE_ENGINE ("auto", "krun",
 /// "qemu") says it, else it is BOXLITE_ENGINE_AUTO.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `engine` is no engine.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `engine` is no
+/// engine.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -272,8 +297,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_engine(
 /// Says how a registry is reached: `host` with ":port" where it is not the usual one, and `transport`
 /// (BOXLITE_TRANSPORT_...). A registry that was added before starts anew. UTF-8; copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, `host` is empty or not UTF-8, or
-/// `transport` is no transport.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, `host` is
+/// empty or not UTF-8, or `transport` is no transport.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -306,9 +331,10 @@ pub unsafe extern "C" fn boxlite_runtime_options_add_registry(
 }
 
 /// Whether short image names such as "alpine" are looked up at this registry (0 = no, the default). Registries are
-/// asked in the order in which they were added.
+/// asked in the order in which they were added. `host` is copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, or `host` was not added.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, or `host`
+/// was not added.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -328,9 +354,10 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_registry_search(
 }
 
 /// Whether any TLS certificate of this registry is accepted (0 = no, the default). With it anybody on the network path
-/// can pose as the registry; images pinned by digest are verified all the same.
+/// can pose as the registry; images pinned by digest are verified all the same. `host` is copied.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, or `host` was not added.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` or `host` is NULL, or `host`
+/// was not added.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -352,8 +379,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_registry_skip_verify(
 /// Logs in to this registry with a user name and a password or access token. UTF-8; copied. Replaces other
 /// credentials.
 ///
-/// Does not block and does not contact the registry. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not
-/// UTF-8, or `host` was not added.
+/// One thread at a time; does not block and does not contact the registry. Errors: BOXLITE_INVALID_ARGUMENT when an
+/// argument is NULL or not UTF-8, or `host` was not added.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -381,8 +408,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_registry_basic_auth(
 
 /// Presents a ready bearer token to this registry. UTF-8; copied. Replaces other credentials.
 ///
-/// Does not block and does not contact the registry. Errors: BOXLITE_INVALID_ARGUMENT when an argument is NULL or not
-/// UTF-8, or `host` was not added.
+/// One thread at a time; does not block and does not contact the registry. Errors: BOXLITE_INVALID_ARGUMENT when an
+/// argument is NULL or not UTF-8, or `host` was not added.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -403,7 +430,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_registry_bearer_auth(
     })
 }
 
-/// Frees options; runtimes opened with them are not affected. Does nothing when `options` is NULL. Does not block.
+/// Frees options; runtimes opened with them are not affected. Does nothing when `options` is NULL. Any thread; does not
+/// block.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]

@@ -10,16 +10,25 @@ use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
 use super::runtime::boxlite_runtime;
 use super::wait::{CutOff, Waiter};
+use crate::errors::BoxliteResult;
 use crate::runtime::system_check::{CheckStatus, SystemCheck};
 
 /// As it should be.
+///
+/// @ingroup system_check
 pub const BOXLITE_CHECK_OK: i32 = 0;
 /// Boxes run, but slower or with less than this machine could give.
+///
+/// @ingroup system_check
 pub const BOXLITE_CHECK_WARNING: i32 = 1;
 /// Boxes cannot run until this is remedied.
+///
+/// @ingroup system_check
 pub const BOXLITE_CHECK_FAILED: i32 = 2;
 
 /// What was found out about this machine. Read-only, so any number of threads may read it.
+///
+/// @ingroup system_check
 pub struct boxlite_system_check {
     items: Vec<Item>,
     json: CString,
@@ -72,13 +81,13 @@ pub unsafe extern "C" fn boxlite_runtime_system_check(
         let call = unsafe { optional_live(call, "call") }?;
         let handle = runtime.handle();
         let found: SystemCheck = Waiter::new("boxlite_runtime_system_check", call, CutOff::Undo)
-            .wait(&handle, |_| async move { runtime.system_check().await })?;
+            .wait(&handle, |_| async move { BoxliteResult::Ok(runtime.system_check().await) })??;
         out.fill(boxlite_system_check::new(&found));
         Ok(())
     })
 }
 
-/// How many items there are; 0 when `check` is NULL.
+/// How many items there are; 0 when `check` is NULL. Any thread; does not block.
 ///
 /// @ingroup system_check
 #[unsafe(no_mangle)]
@@ -88,7 +97,7 @@ pub unsafe extern "C" fn boxlite_system_check_len(check: *const boxlite_system_c
 }
 
 /// What item `index` is about, such as "kvm". Valid until the check is freed; NULL when `index` is out of range or
-/// `check` is NULL.
+/// `check` is NULL. Any thread; does not block.
 ///
 /// @ingroup system_check
 #[unsafe(no_mangle)]
@@ -101,6 +110,7 @@ pub unsafe extern "C" fn boxlite_system_check_name(
 }
 
 /// How item `index` is, one of BOXLITE_CHECK_...; BOXLITE_CHECK_FAILED when `index` is out of range or `check` is NULL.
+/// Any thread; does not block.
 ///
 /// @ingroup system_check
 #[unsafe(no_mangle)]
@@ -117,7 +127,7 @@ pub unsafe extern "C" fn boxlite_system_check_status(
 }
 
 /// What was found out about item `index`, for a person. Valid until the check is freed; NULL when `index` is out of
-/// range or `check` is NULL.
+/// range or `check` is NULL. Any thread; does not block.
 ///
 /// @ingroup system_check
 #[unsafe(no_mangle)]
@@ -132,7 +142,7 @@ pub unsafe extern "C" fn boxlite_system_check_detail(
 }
 
 /// What can be done about item `index`, for a person; "" when nothing needs to be. Valid until the check is freed; NULL
-/// when `index` is out of range or `check` is NULL.
+/// when `index` is out of range or `check` is NULL. Any thread; does not block.
 ///
 /// @ingroup system_check
 #[unsafe(no_mangle)]
@@ -146,7 +156,8 @@ pub unsafe extern "C" fn boxlite_system_check_remedy(
     }
 }
 
-/// All items as one JSON document. Valid until the check is freed; NULL when `check` is NULL.
+/// All items as one JSON document. Valid until the check is freed; NULL when `check` is NULL. Any thread; does not
+/// block.
 ///
 /// @ingroup system_check
 #[unsafe(no_mangle)]
@@ -155,7 +166,7 @@ pub unsafe extern "C" fn boxlite_system_check_json(check: *const boxlite_system_
     unsafe { field(check, std::ptr::null(), |check| check.json.as_ptr()) }
 }
 
-/// Frees a system check. Does nothing when `check` is NULL. Does not block.
+/// Frees a system check. Does nothing when `check` is NULL. Any thread; does not block.
 ///
 /// @ingroup system_check
 #[unsafe(no_mangle)]

@@ -13,7 +13,8 @@ use super::wait::{CutOff, Waiter};
 /// cloned from, so that they need not boot. One takes some 70 MB; those that were not used for longest go first. 0 = no
 /// templates: every box boots.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `bytes` is negative.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `bytes` is
+/// negative.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -33,13 +34,16 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_template_space(
     })
 }
 
-/// Sets how many boxes the runtime keeps ready ahead of being asked for (default: what $BOXLITE_SPARES says, else 1), each
-/// a running machine of the image and the sizes that were started last. boxlite_create() gives a box that fits the id of a
-/// spare; its start then takes some 20 ms. The first spare is made when the runtime has had nothing to do for two seconds
-/// after its first box's start, later ones soon after each start. A spare costs the memory of an idle box and no CPU time,
-/// is seen by no other call, and goes with the runtime. Spares are made only where templates are. 0 = none.
+/// Sets how many boxes the runtime keeps ready ahead of being asked for (default: what $BOXLITE_SPARES says, else 1),
+/// each a running machine of the image and the sizes that were started last. boxlite_create() gives a box of the same
+/// sizes the id of a spare; its start then takes some 20 ms, or about three times that where the spare has another
+/// image, which is swapped for the box's. The first spare is made when the runtime has had nothing to do for two
+/// seconds after its first box's start, later ones soon after each start. A spare costs the memory of an idle box and
+/// no CPU time, is seen by no other call, and goes with the runtime. Spares are made only where templates are. 0 =
+/// none.
 ///
-/// Does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `count` is negative.
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `count` is
+/// negative.
 ///
 /// @ingroup runtime_options
 #[unsafe(no_mangle)]
@@ -51,15 +55,15 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_spares(
     enter(error, || {
         // SAFETY: the caller passes NULL or options that this thread alone uses.
         let options = unsafe { builder(options, "options") }?;
-        options.spares = Some(number(count.into(), "count")?);
+        options.spares = Some(number(count.into(), 0..=i32::MAX.into(), "count")?);
         Ok(())
     })
 }
 
-/// Makes the template that boxes with these options are cloned from, so that the first of them need not boot, either.
-/// Only the sizes in `options` count; it may be NULL for all defaults, and is copied. Without this call a template is made
-/// in the background after a box has booted. Does nothing where there is a template already, or where boxes have none:
-/// when they do not run on software emulation, or the templates' space is 0.
+/// Makes the template that boxes of any image are cloned from, so that the first of these sizes need not boot, either.
+/// Only the sizes in `options` count; it may be NULL for all defaults, and is copied. Without this call a template is
+/// made in the background after a box has booted. Does nothing where there is a template already, or where boxes have
+/// none: when they do not run on software emulation, or the templates' space is 0.
 ///
 /// Blocks for a second or two; when `call`, which may be NULL, cuts it off, nothing is left behind. Any thread. Errors:
 /// BOXLITE_INVALID_ARGUMENT when `runtime` is NULL; BOXLITE_RESOURCE_EXHAUSTED when the template has no room;

@@ -2,8 +2,10 @@
 
 use std::ffi::c_char;
 
-/// The version of the interface in this header. It is raised by one whenever functions or constants are added; none is
-/// ever changed or taken away within one soname.
+/// The version of the interface in this header. It is raised by one with each release that adds functions or constants;
+/// none is ever changed or taken away within one soname.
+///
+/// @ingroup version
 pub const BOXLITE_ABI_VERSION: i32 = 1;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");

@@ -5,20 +5,19 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, at, bounded, never, select};
-use futures::FutureExt;
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, at, bounded, never, select};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::call::boxlite_call;
-use super::guard;
 use super::progress::{Reporter, Verdict};
+use crate::caller::{Caller, Cut};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
+use crate::panics;
 
 /// How long a call that was cut off waits for what its operation undoes.
 const ROLLBACK: Duration = Duration::from_secs(2);
@@ -46,13 +45,6 @@ pub(super) struct Control {
     pub(super) cancelled: watch::Receiver<bool>,
 }
 
-/// What ended a call before its operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    TimedOut,
-    Cancelled,
-}
-
 /// One call: what it is called in the header, and what its caller set.
 pub(super) struct Waiter<'a> {
     operation: &'static str,
@@ -74,36 +66,35 @@ impl<'a> Waiter<'a> {
     }
 
     /// Runs what `start` gives on the runtime and waits for it.
-    pub(super) fn wait<T, F>(&self, runtime: &Handle, start: impl FnOnce(Control) -> F) -> BoxliteResult<T>
+    pub(super) fn wait<T, E, F>(
+        &self,
+        runtime: &Handle,
+        start: impl FnOnce(Control) -> F,
+    ) -> BoxliteResult<Result<T, E>>
     where
         T: Send + 'static,
-        F: Future<Output = T> + Send + 'static,
+        E: Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let deadline = self.call.and_then(boxlite_call::deadline);
-        let cancelled = self.call.map_or_else(never, boxlite_call::cancelled);
-        if is_closed(&cancelled) {
-            let text = format!("{} was not begun: its call is cancelled", self.operation);
-            return Err(BoxliteError::Cancelled(Detail::new(text).subject(self.operation)));
-        }
+        let (deadline, cancelled) = limits(self.operation, self.call)?;
         let mut reporter = self.call.filter(|_| self.progress).map(|call| Reporter::new(call.callback()));
         let (tell, told) = watch::channel(false);
         let sink = reporter.as_ref().map_or_else(ProgressSink::none, Reporter::sink);
         let future = start(Control { sink, deadline, cancelled: told });
         let (done, outcome) = bounded(1);
-        let task = runtime.spawn(async move {
+        let caller = Caller::new(deadline, cancelled.clone());
+        let task = runtime.spawn(caller.scope(async move {
             // What the future holds is dropped before its result is sent: after the call nothing of it is left.
-            let result = AssertUnwindSafe(future).catch_unwind().await;
-            let _ = done.send(result.map_err(guard::panic_error));
-        });
-        match self.attend(&outcome, &cancelled, deadline, reporter.as_mut()) {
-            Ok(result) => {
-                if let (Ok(_), Some(reporter)) = (&result, reporter.as_mut()) {
-                    reporter.finish();
-                }
-                result
-            }
+            let _ = done.send(panics::caught(async { Ok(future.await) }).await);
+        }));
+        let result = match self.attend(&outcome, &cancelled, deadline, reporter.as_mut()) {
+            Ok(result) => result,
             Err(cut) => self.cut_short(cut, &task, &outcome, &tell),
+        };
+        if let Some(reporter) = reporter.as_mut() {
+            reporter.finish(matches!(result, Ok(Ok(_))));
         }
+        result
     }
 
     /// Waits for the outcome, the deadline or the cancellation, whichever is first, and reports progress meanwhile.
@@ -183,14 +174,11 @@ impl<'a> Waiter<'a> {
             CutOff::Leave => "; the operation goes on",
             CutOff::Undo | CutOff::Answer => "",
         };
-        match cut {
-            Cut::TimedOut => BoxliteError::Timeout(
-                Detail::new(format!("{operation} did not end before its deadline{left}")).subject(operation),
-            ),
-            Cut::Cancelled => BoxliteError::Cancelled(
-                Detail::new(format!("{operation} was cancelled{left}")).subject(operation),
-            ),
-        }
+        let text = match cut {
+            Cut::TimedOut => format!("{operation} did not end before its deadline{left}"),
+            Cut::Cancelled => format!("{operation} was cancelled{left}"),
+        };
+        cut.error(Detail::new(text).subject(operation))
     }
 
     fn runtime_ended(&self) -> BoxliteError {
@@ -201,6 +189,25 @@ impl<'a> Waiter<'a> {
     }
 }
 
-fn is_closed(channel: &Receiver<Infallible>) -> bool {
-    matches!(channel.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+/// Does `work` on the calling thread, whose waits end as `call` says: what is done before there is a runtime.
+pub(super) fn on_this_thread<T>(
+    operation: &'static str,
+    call: Option<&boxlite_call>,
+    work: impl FnOnce() -> BoxliteResult<T>,
+) -> BoxliteResult<T> {
+    let (deadline, cancelled) = limits(operation, call)?;
+    Caller::new(deadline, cancelled).scope_blocking(work)
+}
+
+/// Until when a call that begins now is waited for, and what is disconnected when it is cancelled, which it is not yet.
+fn limits(
+    operation: &'static str,
+    call: Option<&boxlite_call>,
+) -> BoxliteResult<(Option<Instant>, Receiver<Infallible>)> {
+    let cancelled = call.map_or_else(never, boxlite_call::cancelled);
+    if matches!(cancelled.try_recv(), Err(TryRecvError::Disconnected)) {
+        let text = format!("{operation} was not begun: its call is cancelled");
+        return Err(BoxliteError::Cancelled(Detail::new(text).subject(operation)));
+    }
+    Ok((call.and_then(boxlite_call::deadline), cancelled))
 }

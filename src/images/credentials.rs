@@ -10,9 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::fetch::{Abandon, blocking};
+use super::fetch::Abandon;
 use super::helper::{self, Answer};
 use super::reference::canonical_host;
+use crate::executor::blocking;
 use crate::model::registry::{ImageRegistry, ImageRegistryAuth};
 
 /// What Docker Hub is called where credentials for it are kept.

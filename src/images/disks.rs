@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::blobs::sync_parent;
-use super::fetch::{Abandon, blocking};
+use super::fetch::Abandon;
 use super::flight::FlightSinks;
 use super::image::{ImageDisk, StoredImage};
 use super::manifest::LayerFormat;
@@ -22,6 +22,7 @@ use crate::disk::layers::{
     BuildLimits, LayerCompression, LayerSource, Progress, build_directory_disk, build_image_disk,
 };
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::executor::blocking;
 use crate::model::digest::Digest;
 
 /// How often a directory may change while its disk is built.

@@ -22,6 +22,7 @@ use super::progress::{ImageProgress, ImageStage, LayerProgress};
 use super::registry::{Failure, RegistryClient};
 use super::store::Inner;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::executor::blocking;
 use crate::lock::LockGuard;
 use crate::model::digest::Digest;
 
@@ -52,19 +53,6 @@ pub(super) struct Fetcher {
 pub(super) enum BlobKind {
     Config,
     Layer,
-}
-
-/// Runs blocking work off the async threads.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> BoxliteResult<T> + Send + 'static,
-) -> BoxliteResult<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => {
-            Err(BoxliteError::Internal(Detail::new("a worker thread of the image store panicked")))
-        }
-        Err(_) => Err(stopped()),
-    }
 }
 
 fn stopped() -> BoxliteError {

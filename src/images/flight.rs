@@ -5,15 +5,14 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::progress::{ImageProgress, ProgressSink};
-use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::errors::{BoxliteError, BoxliteResult};
+use crate::panics;
 
 /// The work under way, by key.
 #[derive(Debug)]
@@ -121,10 +120,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let work = work(sinks.clone());
         let task = tokio::spawn(async move {
             // A panic of the work is the waiters' error, and nobody else's.
-            let result = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
-                Err(BoxliteError::Internal(Detail::new("the image store panicked while it worked")))
-            });
-            announce.send_replace(Some(result));
+            announce.send_replace(Some(panics::caught(work).await));
         });
         let flight = Arc::new(Flight { outcome, sinks, task });
         flights.insert(key.to_owned(), Arc::downgrade(&flight));

@@ -11,6 +11,7 @@ use super::progress::ProgressSink;
 use super::prune::{ImageUser, PrunedItem};
 use super::store::ImageStore;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::executor;
 use crate::model::types::ImageInfo;
 
 /// What the home's boxes need.
@@ -139,14 +140,7 @@ impl ImageHandle {
         T: Send + 'static,
         F: Future<Output = BoxliteResult<T>> + Send + 'static,
     {
-        let mut task = AbortOnDrop(self.workers.spawn(work(self.store.clone())));
-        match (&mut task.0).await {
-            Ok(result) => result,
-            Err(error) if error.is_panic() => {
-                Err(BoxliteError::Internal(Detail::new("a task of the image store panicked")))
-            }
-            Err(_) => Err(BoxliteError::Stopped(Detail::new("the runtime was shut down"))),
-        }
+        executor::run_on(&self.workers, work(self.store.clone())).await
     }
 }
 
@@ -154,12 +148,4 @@ impl ImageHandle {
 fn names_of(users: Vec<ImageUser>, image: &StoredImage) -> Vec<String> {
     let uses = |user: &ImageUser| user.disk == Some(image.manifest_digest);
     users.into_iter().filter(uses).map(|user| user.name).collect()
-}
-
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

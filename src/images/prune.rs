@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::blobs::remove_if_there;
-use super::fetch::blocking;
 use super::refs::Record;
 use super::store::{ImageStore, Inner};
 use crate::errors::{BoxliteError, BoxliteResult};
+use crate::executor::blocking;
 use crate::model::digest::Digest;
 
 /// What a box needs of the store.

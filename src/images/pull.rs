@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
 
 use super::archive::Container;
 use super::config::ImageConfig;
-use super::fetch::{BlobKind, Fetcher, Origin, blocking, with_retries};
+use super::fetch::{BlobKind, Fetcher, Origin, with_retries};
 use super::flight::FlightSinks;
-use super::image::StoredImage;
+use super::image::{ImageLimits, StoredImage};
 use super::layout::LocalImage;
 use super::manifest::{Descriptor, Document, ImageManifest, select_platform};
 use super::progress::ImageStage;
@@ -22,7 +23,10 @@ use super::refs::Record;
 use super::registry::RegistryClient;
 use super::store::Inner;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::executor::blocking;
+use crate::log::LogLevel;
 use crate::model::digest::Digest;
+use crate::model::registry::ImageRegistry;
 
 /// An index in an index in an index: nobody nests deeper for good reasons.
 const MAX_INDEX_DEPTH: usize = 4;
@@ -132,10 +136,57 @@ pub(super) async fn pull(
     let reference: Arc<str> = target.reference().into();
     // Taken first: an archive replaced meanwhile is looked at again.
     let stamp = target.stamp();
+    let mut failed = Vec::new();
+    if let Target::Registry(named) = &target {
+        for (at, entry) in store.access.mirrors.of(named, &store.registries) {
+            let mirror = at.registry.clone();
+            let origin = registry(&store, at, entry, true).await;
+            let attempt = async { pull_from(&store, &target, origin?, &stamp, true, sinks.clone()).await };
+            match attempt.await {
+                Err(error) if leaves_registry(&error) => {
+                    let fields = json!({ "mirror": mirror, "error": error.to_string() });
+                    store.access.log.write(LogLevel::Warn, "mirror can't be used", &reference, fields);
+                    failed.push(error);
+                }
+                result => return result,
+            }
+        }
+    }
     let origin = open(&store, &target).await?;
-    let fetcher = Fetcher { store: Arc::clone(&store), origin, reference: Arc::clone(&reference), sinks };
+    let pulled = pull_from(&store, &target, origin, &stamp, false, sinks).await;
+    pulled.map_err(|error| after_mirrors(error, &failed))
+}
+
+/// Whether the registry itself may succeed where its mirror failed like this.
+fn leaves_registry(error: &BoxliteError) -> bool {
+    matches!(error, BoxliteError::NotFound(_) | BoxliteError::Network(_) | BoxliteError::Image(_))
+}
+
+/// The registry's own error; that there were mirrors is not to be forgotten over it.
+fn after_mirrors(error: BoxliteError, failed: &[BoxliteError]) -> BoxliteError {
+    if failed.is_empty() {
+        return error;
+    }
+    let mirrors: Vec<&str> = failed.iter().map(|error| error.detail().message()).collect();
+    let hint = format!("{}; its mirrors were asked before: {}", error.hint(), mirrors.join("; "));
+    error.with_hint(hint)
+}
+
+/// Pulls from one place, and records what came as what `target` names.
+async fn pull_from(
+    store: &Arc<Inner>,
+    target: &Target,
+    origin: Origin,
+    stamp: &Option<String>,
+    is_mirror: bool,
+    sinks: FlightSinks,
+) -> BoxliteResult<StoredImage> {
+    let reference: Arc<str> = target.reference().into();
+    let fetcher = Fetcher { store: Arc::clone(store), origin, reference: Arc::clone(&reference), sinks };
     fetcher.tell(ImageStage::Resolving, None);
-    let (manifest_json, manifest) = resolve(&fetcher).await?;
+    // A mirror is asked once: trying again is for what nobody else has.
+    let attempts = if is_mirror { 1 } else { store.limits.attempts };
+    let (manifest_json, manifest) = resolve(&fetcher, &ImageLimits { attempts, ..store.limits }).await?;
     let (repository, tag) = target.parts();
     let record = Record {
         reference: reference.to_string(),
@@ -143,11 +194,11 @@ pub(super) async fn pull(
         tag,
         manifest: Digest::of(&manifest_json),
         stored_at: Utc::now(),
-        stamp,
+        stamp: stamp.clone(),
     };
     for _ in 0..COMMIT_ATTEMPTS {
         fetch_all(&fetcher, &manifest).await?;
-        if let Some(image) = commit(&store, &record, &manifest_json, &manifest).await? {
+        if let Some(image) = commit(store, &record, &manifest_json, &manifest).await? {
             fetcher.tell(ImageStage::Done, None);
             return Ok(image);
         }
@@ -159,13 +210,22 @@ pub(super) async fn pull(
     ))
 }
 
+async fn registry(
+    store: &Inner,
+    named: NamedReference,
+    mut entry: ImageRegistry,
+    is_mirror: bool,
+) -> BoxliteResult<Origin> {
+    let note = store.access.credentials.fill_in(&mut entry).await;
+    let client = RegistryClient::new(named, entry, note, &store.access.authorities, is_mirror)?;
+    Ok(Origin::Registry(Arc::new(client)))
+}
+
 async fn open(store: &Arc<Inner>, target: &Target) -> BoxliteResult<Origin> {
     match target {
         Target::Registry(named) => {
-            let mut entry = registry_for(&named.registry, &store.registries);
-            let note = store.credentials.fill_in(&mut entry).await;
-            let client = RegistryClient::new(named.clone(), entry, note)?;
-            Ok(Origin::Registry(Arc::new(client)))
+            let entry = registry_for(&named.registry, &store.registries);
+            registry(store, named.clone(), entry, false).await
         }
         Target::Local { source, .. } => {
             let (source, tmp, limit) = (source.clone(), store.tmp_dir(), store.limits.max_layer_bytes);
@@ -189,8 +249,7 @@ async fn open(store: &Arc<Inner>, target: &Target) -> BoxliteResult<Origin> {
 }
 
 /// Follows indexes to the manifest for this machine.
-async fn resolve(fetcher: &Fetcher) -> BoxliteResult<(Vec<u8>, ImageManifest)> {
-    let limits = &fetcher.store.limits;
+async fn resolve(fetcher: &Fetcher, limits: &ImageLimits) -> BoxliteResult<(Vec<u8>, ImageManifest)> {
     let mut json = match &fetcher.origin {
         Origin::Registry(client) => {
             with_retries(limits, || client.login()).await?;

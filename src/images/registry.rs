@@ -11,6 +11,7 @@ use oci_client::client::{BlobResponse, Client, ClientConfig, ClientProtocol, Lay
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 
+use super::authorities::Authorities;
 use super::manifest::ACCEPTED;
 use super::reference::NamedReference;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
@@ -18,6 +19,8 @@ use crate::model::digest::Digest;
 use crate::model::registry::{ImageRegistry, ImageRegistryAuth, RegistryTransport};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Of a mirror: the registry itself is still to be asked.
+const MIRROR_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest silence within an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -56,6 +59,8 @@ impl RegistryClient {
         named: NamedReference,
         entry: ImageRegistry,
         note: Option<String>,
+        authorities: &Authorities,
+        is_mirror: bool,
     ) -> BoxliteResult<Self> {
         // The process may have installed a provider before: that one is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -65,7 +70,8 @@ impl RegistryClient {
                 RegistryTransport::Https => ClientProtocol::Https,
             },
             accept_invalid_certificates: entry.skip_verify,
-            connect_timeout: Some(CONNECT_TIMEOUT),
+            extra_root_certificates: authorities.for_client(),
+            connect_timeout: Some(if is_mirror { MIRROR_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT }),
             read_timeout: Some(READ_TIMEOUT),
             user_agent: concat!("boxlite/", env!("CARGO_PKG_VERSION")),
             platform_resolver: None,
@@ -188,7 +194,8 @@ impl RegistryClient {
             let hint = if plain {
                 "the registry seems to speak plain HTTP: configure it with ImageRegistry::http"
             } else {
-                "add the registry's CA to the system's trust store, or use with_skip_verify(true) on a network you trust"
+                "name the registry's CA with RuntimeBuilder::ca_file or add it to the system's trust store; or use \
+                 with_skip_verify(true) on a network you trust"
             };
             return Failure {
                 error: self.network(&format!("TLS failed: {tls}"), Some(hint)),

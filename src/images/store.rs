@@ -12,10 +12,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::access::Access;
 use super::blobs::{Blobs, remove_if_there, write_file};
 use super::config::ImageConfig;
-use super::credentials::Credentials;
-use super::fetch::blocking;
 use super::flight::Flights;
 use super::image::{ImageDisk, ImageLimits, LayerDescriptor, StoredImage};
 use super::manifest::{Document, ImageManifest};
@@ -24,6 +23,7 @@ use super::pull::{Target, pull};
 use super::reference::{ImageSource, check_registry};
 use super::refs::{Record, Refs};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
+use crate::executor::blocking;
 use crate::lock::{LockGuard, Locks};
 use crate::model::digest::Digest;
 use crate::model::registry::ImageRegistry;
@@ -45,7 +45,7 @@ pub(super) struct Inner {
     pub refs: Refs,
     pub locks: Locks,
     pub registries: Vec<ImageRegistry>,
-    pub credentials: Credentials,
+    pub access: Access,
     pub limits: ImageLimits,
     /// Bounds the transfers of all pulls together.
     pub transfers: Semaphore,
@@ -227,15 +227,15 @@ impl ImageStore {
         registries: Vec<ImageRegistry>,
         limits: ImageLimits,
     ) -> BoxliteResult<Self> {
-        Self::open_with(images_dir, registries, limits, Credentials::none())
+        Self::open_with(images_dir, registries, limits, Access::default())
     }
 
-    /// As `open`; registries without credentials of their own are shown what `credentials` has.
+    /// As `open`, with what `access` adds.
     pub(crate) fn open_with(
         images_dir: PathBuf,
         registries: Vec<ImageRegistry>,
         limits: ImageLimits,
-        credentials: Credentials,
+        access: Access,
     ) -> BoxliteResult<Self> {
         for entry in &registries {
             check_registry(&entry.host)?;
@@ -250,7 +250,7 @@ impl ImageStore {
             refs: Refs::new(images_dir.join("refs"), tmp),
             locks: Locks::open(images_dir.join("locks"), limits.lock_patience)?,
             registries,
-            credentials,
+            access,
             transfers: Semaphore::new(limits.parallel_layers.max(1)),
             limits,
             pulls: Flights::default(),

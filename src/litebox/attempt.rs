@@ -1,7 +1,7 @@
 //! One attempt to start a box: disk, shim, agent. It runs in a task of its own that holds the box's lock, so that
 //! whatever was begun is finished or undone before anybody else touches the box, also when the caller leaves.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::litebox::plan::{Plan, boot_deadline};
 use crate::litebox::record::BoxRecord;
 use crate::litebox::spares::{self, Claimed};
 use crate::litebox::spec::{BoxImage, BoxSpec};
-use crate::litebox::start::Stages;
+use crate::litebox::start::{Begun, Stages};
 use crate::log::LogLevel;
 use crate::model::id::BoxID;
 use crate::portal::Portal;
@@ -32,7 +32,7 @@ use crate::vmm::pieces::Piece;
 /// What the shim needs beyond the boot's deadline: one more boot for the console, and its own end.
 const FAILURE_REPORT_TIME: Duration = Duration::from_secs(20);
 /// Where the outcome goes. Its receiver lives as long as somebody wants the box started.
-pub(super) type Claim = oneshot::Sender<BoxliteResult<Arc<LiveBox>>>;
+pub(super) type Claim = oneshot::Sender<BoxliteResult<Begun>>;
 
 /// Completes when nobody wants the box started any more, with the reason.
 pub(super) async fn unwanted(core: &Core, claim: &mut Claim) -> BoxliteError {
@@ -109,10 +109,9 @@ impl Attempt<'_> {
         let engine = self.core.choose_engine(spec.options.engine, &program).await?;
         stages.add("engine-choice", began.elapsed());
         let began = Instant::now();
-        self.prepare_directory(&spec, image).await?;
+        let mut template = self.prepare_directory(&spec, image, &engine).await?;
         stages.add("box-disk", began.elapsed());
 
-        let mut template = clones::template_for(self.core, &spec, &engine).await;
         let paths = self.core.layout.of_box(&self.row.id);
         let plan = Plan {
             core: self.core,
@@ -123,6 +122,7 @@ impl Attempt<'_> {
             image,
             engine: &engine,
             is_spare: false,
+            rehearses: false,
         };
         let started = match template.course() {
             Some(course) => {
@@ -233,6 +233,7 @@ impl Attempt<'_> {
             owner_pid: self.core.owner.pid,
             owner_start: self.core.owner.start_time,
         };
+        self.core.title.take(&self.row.id);
         self.core.tsc.note(started.tsc_khz);
         let spec = BoxSpec::of(&self.row)?;
         let paths = self.core.layout.of_box(&self.row.id);
@@ -274,19 +275,47 @@ impl Attempt<'_> {
             "steps_us": steps,
         });
         self.core.log.write(LogLevel::Info, "box started", live.id().as_str(), fields);
+        self.core.trace.start(live.id().as_str(), live.stages());
         self.core.add_live(live.clone());
         end::watch(self.core, &live);
         Ok(Ok(live))
     }
 
-    /// The box's directory, with its disk where there is none yet.
-    async fn prepare_directory(&mut self, spec: &BoxSpec, image: &BoxImage) -> BoxliteResult<()> {
+    /// Prepares the box's directory, with its disk where there is none yet; tells which template the start is to use.
+    async fn prepare_directory(
+        &mut self,
+        spec: &BoxSpec,
+        image: &BoxImage,
+        engine: &Choice,
+    ) -> BoxliteResult<Template> {
+        let never_ran = self.row.state == BoxState::Configured;
+        let template = clones::template_for(self.core, spec, engine, never_ran.then_some(image)).await;
+        let Some(disk) = template.disk() else {
+            self.prepare_disk(spec, image, None).await?;
+            return Ok(template);
+        };
+        // A machine that knows its disk must meet that disk, as it was. A template may have been deleted meanwhile, and a
+        // disk may be there already.
+        if self.prepare_disk(spec, image, Some(disk.to_owned())).await.is_ok() && self.made_disk {
+            return Ok(template);
+        }
+        self.prepare_disk(spec, image, None).await?;
+        Ok(clones::template_for(self.core, spec, engine, None).await)
+    }
+
+    async fn prepare_disk(
+        &mut self,
+        spec: &BoxSpec,
+        image: &BoxImage,
+        of_template: Option<PathBuf>,
+    ) -> BoxliteResult<()> {
         let paths = self.core.layout.of_box(&self.row.id);
         let never_ran = self.row.state == BoxState::Configured;
         let (bases, size_gb) = (self.core.layout.bases(), spec.disk_size_gb());
         let record = BoxRecord::of(&self.row, spec, image, self.core.owner);
-        self.made_disk = executor::blocking(move || {
-            directory::prepare(&paths, &record, never_ran.then_some(NewDisk { size_gb, bases: &bases }))
+        self.made_disk |= executor::blocking(move || {
+            let new = NewDisk::of(of_template.as_deref(), size_gb, &bases);
+            directory::prepare(&paths, &record, never_ran.then_some(new))
         })
         .await?;
         Ok(())
@@ -349,9 +378,10 @@ fn describe_failure(id: &BoxID, failure: StartFailure) -> BoxliteError {
         FailureKind::MissingPiece | FailureKind::BuildMismatch => BoxliteError::Config(detail),
         FailureKind::Busy => BoxliteError::Busy(detail),
         FailureKind::Resources => BoxliteError::ResourceExhausted(detail),
-        FailureKind::AgentSilent => BoxliteError::Timeout(detail),
         FailureKind::OwnerGone => BoxliteError::Stopped(detail),
-        FailureKind::EngineDied | FailureKind::AgentRefused => BoxliteError::Engine(detail),
+        FailureKind::EngineDied | FailureKind::AgentSilent | FailureKind::AgentRefused => {
+            BoxliteError::Engine(detail)
+        }
         FailureKind::Internal => BoxliteError::Internal(detail),
     }
 }

@@ -58,6 +58,8 @@ pub struct BoxCommand {
     pub(crate) limits: ExecLimits,
     /// The agent runs a part of itself, not a program of the box.
     pub(super) own_program: bool,
+    /// Nobody asked for it: no figure counts it.
+    pub(super) is_warm_up: bool,
 }
 
 impl BoxCommand {
@@ -77,12 +79,18 @@ impl BoxCommand {
             merge_stderr: false,
             limits: ExecLimits::default(),
             own_program: false,
+            is_warm_up: false,
         }
     }
 
     /// A part of the agent itself, see `boxlite_proto::copy`.
     pub(super) fn own_program(name: &str) -> Self {
         Self { own_program: true, ..Self::new(name).working_dir("/") }
+    }
+
+    /// Runs for no caller, see [`super::spares`].
+    pub(super) fn warm_up(self) -> Self {
+        Self { is_warm_up: true, ..self }
     }
 
     /// Adds one argument.

@@ -18,6 +18,8 @@ use crate::litebox::live::LiveBox;
 use crate::litebox::metrics::Counters;
 use crate::litebox::recent::RecentIds;
 use crate::litebox::spares::Spares;
+use crate::litebox::tenure::Title;
+use crate::litebox::trace::Trace;
 use crate::lock::{LockGuard, Locks};
 use crate::log::Log;
 use crate::model::id::BoxID;
@@ -47,7 +49,10 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     pub(crate) executor: Executor,
     pub(crate) log: Log,
+    pub(crate) trace: Trace,
     pub(crate) owner: OwnerIdentity,
+    /// Which of the boxes with this owner are owned indeed.
+    pub(crate) title: Title,
     pub(crate) tsc: TscRate,
     live: Mutex<HashMap<BoxID, Arc<LiveBox>>>,
     /// Boxes that a `stop` removed, so that a later `remove` by the same caller finds its wish fulfilled.
@@ -70,6 +75,8 @@ pub(crate) struct Parts {
     pub(crate) spares: Spares,
     pub(crate) executor: Executor,
     pub(crate) log: Log,
+    pub(crate) trace: Trace,
+    pub(crate) title: Title,
 }
 
 /// The process that made a runtime.
@@ -94,22 +101,22 @@ impl std::fmt::Debug for Core {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { layout, database, locks, images, finder, engines, templates, spares, executor, log } =
-            parts;
         Self {
-            tsc: TscRate::at(&layout),
-            layout,
-            database,
-            locks,
-            images,
-            finder,
-            engines,
-            templates,
+            tsc: TscRate::at(&parts.layout),
+            layout: parts.layout,
+            database: parts.database,
+            locks: parts.locks,
+            images: parts.images,
+            finder: parts.finder,
+            engines: parts.engines,
+            templates: parts.templates,
             clones: Clones::default(),
-            spares,
+            spares: parts.spares,
+            title: parts.title,
             counters: Counters::default(),
-            executor,
-            log,
+            executor: parts.executor,
+            log: parts.log,
+            trace: parts.trace,
             owner: OwnerIdentity::of_this_process(),
             live: Mutex::default(),
             removed_by_stop: Mutex::default(),
@@ -166,9 +173,9 @@ impl Core {
         self.live_boxes().get(id).filter(|live| !live.process().has_ended()).cloned()
     }
 
-    /// All running boxes this runtime knows.
+    /// All running boxes this runtime knows. One that has ended may be another runtime's by now.
     pub(crate) fn all_live(&self) -> Vec<Arc<LiveBox>> {
-        self.live_boxes().values().cloned().collect()
+        self.live_boxes().values().filter(|live| !live.process().has_ended()).cloned().collect()
     }
 
     pub(crate) fn add_live(&self, live: Arc<LiveBox>) {
@@ -177,6 +184,14 @@ impl Core {
 
     pub(crate) fn drop_live(&self, id: &BoxID) {
         self.live_boxes().remove(id);
+    }
+
+    /// Forgets a box that has ended, unless it runs again.
+    pub(crate) fn drop_ended(&self, ended: &Arc<LiveBox>) {
+        let mut live = self.live_boxes();
+        if live.get(ended.id()).is_some_and(|other| Arc::ptr_eq(other, ended)) {
+            live.remove(ended.id());
+        }
     }
 
     /// Remembers that a stop removed `id`.
@@ -306,6 +321,11 @@ impl<T: Clone> Once<T> {
     pub(crate) fn new() -> (watch::Sender<Option<T>>, Self) {
         let (sender, receiver) = watch::channel(None);
         (sender, Self(receiver))
+    }
+
+    /// Whether nobody need wait for it any more.
+    pub(crate) fn has_come(&self) -> bool {
+        self.0.borrow().is_some() || self.0.has_changed().is_err()
     }
 
     /// The value, or `None` when its setter is gone without having set it.

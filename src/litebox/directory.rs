@@ -4,6 +4,7 @@
 //! it: never made anew, as it held the user's data.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::disk::{ext4, qcow2};
@@ -13,10 +14,18 @@ use crate::litebox::record::BoxRecord;
 use crate::util::pid_file;
 
 /// What a disk is to be where there is none yet.
-pub(super) struct NewDisk<'a> {
-    pub(super) size_gb: u64,
-    /// Where the empty file systems are that disks are overlays of.
-    pub(super) bases: &'a Path,
+pub(super) enum NewDisk<'a> {
+    /// An overlay of the empty file system of this size that lies in `bases`.
+    Empty { size_gb: u64, bases: &'a Path },
+    /// What a template's machine has of it.
+    CopyOf(&'a Path),
+}
+
+impl<'a> NewDisk<'a> {
+    /// A copy of the template's disk, where its machine knows one; else an empty one.
+    pub(super) fn of(template: Option<&'a Path>, size_gb: u64, bases: &'a Path) -> Self {
+        template.map_or(Self::Empty { size_gb, bases }, Self::CopyOf)
+    }
 }
 
 /// Prepares the directory for a start. `new_disk` is given for a box that never ran; tells whether its disk was made now.
@@ -85,17 +94,30 @@ fn clear_places(paths: &BoxLayout) -> BoxliteResult<()> {
     Ok(())
 }
 
-fn make_disk(disk: &Path, new: &NewDisk<'_>) -> BoxliteResult<()> {
-    ext4::ensure_base(new.bases, new.size_gb)?;
-    let base = format!("../../bases/{}", ext4::base_name(new.size_gb));
+/// Makes a disk, as a whole or not at all. Blocking.
+pub(super) fn make_disk(disk: &Path, new: &NewDisk<'_>) -> BoxliteResult<()> {
     // Under another name until it is whole: half a disk would be taken for the box's.
     let draft = layout::draft_of(disk);
     // One may have been left by a process that was killed here.
     let _ = fs::remove_file(&draft);
-    let made = qcow2::create_overlay(&draft, &base, new.size_gb << 30)
+    let made = draw_disk(&draft, new)
         .and_then(|()| fs::rename(&draft, disk).map_err(|error| BoxliteError::io("rename to", disk, &error)));
     if made.is_err() {
         let _ = fs::remove_file(&draft);
     }
     made
+}
+
+fn draw_disk(draft: &Path, new: &NewDisk<'_>) -> BoxliteResult<()> {
+    match new {
+        NewDisk::Empty { size_gb, bases } => {
+            ext4::ensure_base(bases, *size_gb)?;
+            let base = format!("../../bases/{}", ext4::base_name(*size_gb));
+            qcow2::create_overlay(draft, &base, size_gb << 30)
+        }
+        NewDisk::CopyOf(disk) => fs::copy(disk, draft)
+            // The template's own is not for writing.
+            .and_then(|_| fs::set_permissions(draft, fs::Permissions::from_mode(0o600)))
+            .map_err(|error| BoxliteError::io("copy", disk, &error)),
+    }
 }

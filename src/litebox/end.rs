@@ -42,7 +42,8 @@ pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
         let settled = match core.hold(live.id(), "record the end").await {
             Ok(Some(HeldBox::Running(held))) if held.row().pid == pid => settle_dead(&core, held).await,
             Ok(Some(HeldBox::Stopping(held))) if held.row().pid == pid => settle_dead(&core, held).await,
-            _ => return,
+            // Somebody else has made an end of it, and it may be theirs by now.
+            _ => return core.drop_ended(&live),
         };
         if let Ok(resting) = settled
             && goes_with_its_end(&core, resting.row())

@@ -27,7 +27,7 @@ pub enum EndReason {
     Stopped,
     /// The process that started it went away.
     OwnerGone,
-    /// Its main command ended.
+    /// Reserved: a box has no main command of its own today, so none can end it.
     MainExited,
     /// Its virtual machine ended by a fault.
     Crashed,
@@ -72,8 +72,12 @@ impl BoxEnd {
             None if paths.dir().exists() => {
                 Self::new(EndReason::Killed, "its shim was killed before it could say why")
             }
-            None => Self::new(EndReason::Removed, "the box was removed"),
+            None => Self::removed(),
         }
+    }
+
+    fn removed() -> Self {
+        Self::new(EndReason::Removed, "the box was removed")
     }
 
     /// The end of the last run of a box at rest; `None` when it never ran.
@@ -165,6 +169,7 @@ impl LiteBox {
                 executor::blocking(move || Ok(live.end())).await?
             }
             Found::Ended(end) => end,
+            Found::Removing => return Ok(self.last_end().unwrap_or_else(BoxEnd::removed)),
             Found::NeverRan => {
                 return Err(BoxliteError::InvalidState(
                     Detail::new(format!("box {} has never run: there is no end to wait for", self.id))
@@ -172,13 +177,15 @@ impl LiteBox {
                         .hint("start the box first"),
                 ));
             }
-            Found::Gone => {
-                let last = self.last_end.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                return last.ok_or_else(|| start::gone(&self.id));
-            }
+            Found::Gone => return self.last_end().ok_or_else(|| start::gone(&self.id)),
         };
         *self.last_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen.clone());
         Ok(seen)
+    }
+
+    /// The end that this handle has seen last.
+    fn last_end(&self) -> Option<BoxEnd> {
+        self.last_end.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -186,6 +193,8 @@ impl LiteBox {
 enum Found {
     Running(Arc<LiveBox>),
     Ended(BoxEnd),
+    /// Its directory goes, and with it the word on its end.
+    Removing,
     NeverRan,
     Gone,
 }
@@ -199,8 +208,13 @@ async fn find(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<Found> {
     {
         return Ok(Found::Running(Arc::new(live)));
     }
-    executor::blocking(move || Ok(BoxEnd::of_resting(&row, &paths).map_or(Found::NeverRan, Found::Ended)))
-        .await
+    executor::blocking(move || {
+        if row.state == BoxState::Removing && read(&paths.exit()).is_none() {
+            return Ok(Found::Removing);
+        }
+        Ok(BoxEnd::of_resting(&row, &paths).map_or(Found::NeverRan, Found::Ended))
+    })
+    .await
 }
 
 #[cfg(test)]

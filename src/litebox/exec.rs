@@ -2,11 +2,11 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use boxlite_proto::agent::{self, ExecRequest, StartFailure};
+use boxlite_proto::agent::{self, ExecRequest, KillRequest, StartFailure};
 use boxlite_proto::agent_ttrpc::AgentClient;
-use boxlite_proto::stream::{OLDEST, Which};
+use boxlite_proto::stream::{BytesHeader, OLDEST, Which};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
@@ -14,10 +14,10 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
 use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
 use crate::litebox::core::Core;
-use crate::litebox::execution::{Execution, KillOnDrop};
+use crate::litebox::execution::{Execution, KillOnDrop, Pipes};
 use crate::litebox::live::{LiveBox, Recipe};
 use crate::litebox::spec::{BoxImage, BoxSpec, merge_env};
-use crate::litebox::{LiteBox, start};
+use crate::litebox::{LiteBox, start, streams};
 use crate::model::id::mint_text;
 use crate::portal;
 
@@ -76,21 +76,19 @@ pub(super) async fn begin_in(
     wanted: Wanted,
 ) -> BoxliteResult<(Execution, Opened)> {
     let Recipe { spec, image } = live.recipe()?;
-    let request = request(&mint_text(ID_LENGTH), &command, spec, image, wanted);
-    check_length(&command, &request)?;
+    let request = request(&command, spec, image, wanted)?;
 
     // Once the call is on its way only its answer tells what to kill: so a task of its own waits for it.
     let (claim, claimed) = oneshot::channel();
     let (launching, counted) = (core.clone(), live.clone());
     core.executor.handle().spawn(async move {
+        let began = Instant::now();
         // Nobody claims it: it comes back, is dropped, and so killed.
         let launched = match launch(&launching, live.clone(), request, wanted, &command).await {
             Err(error) => Err(live.explain(error).await),
             launched => launched,
         };
-        for counters in [&launching.counters.commands, counted.commands()] {
-            if launched.is_ok() { counters.started.add() } else { counters.failed.add() }
-        }
+        note(&launching, &counted, &command, launched.is_ok(), began);
         let _ = claim.send(launched);
     });
     let (started, opened) =
@@ -98,9 +96,22 @@ pub(super) async fn begin_in(
     Ok((started.release(), opened))
 }
 
+/// Takes note that a command was started, or could not be, and for how long it was the agent's.
+pub(super) fn note(core: &Core, live: &LiveBox, command: &BoxCommand, started: bool, began: Instant) {
+    if !command.is_warm_up {
+        for counters in [&core.counters.commands, live.commands()] {
+            if started { counters.started.add() } else { counters.failed.add() }
+        }
+    }
+    if core.trace.is_on() {
+        let name = format!("exec {}", command.argv[0].to_string_lossy());
+        core.trace.operation(live.id().as_str(), &name, began.elapsed());
+    }
+}
+
 /// The running box with its agent at the other end. One that is just going down is waited for, and started again.
-async fn reach(sandbox: &LiteBox, progress: &ProgressSink) -> BoxliteResult<Arc<LiveBox>> {
-    let live = start::ensure_running(sandbox, progress).await?;
+pub(super) async fn reach(sandbox: &LiteBox, progress: &ProgressSink) -> BoxliteResult<Arc<LiveBox>> {
+    let live = start::ensure_running(sandbox, progress).await?.keep();
     match live.portal().connect().await {
         Ok(()) => return Ok(live),
         Err(BoxliteError::Stopped(_) | BoxliteError::Portal(_)) => {}
@@ -108,7 +119,7 @@ async fn reach(sandbox: &LiteBox, progress: &ProgressSink) -> BoxliteResult<Arc<
     }
     // A box that does not end is told from one that does by the second try's error.
     let _ = tokio::time::timeout(GOING_DOWN, live.process().ended()).await;
-    let live = start::ensure_running(sandbox, progress).await?;
+    let live = start::ensure_running(sandbox, progress).await?.keep();
     match live.portal().connect().await {
         Ok(()) => Ok(live),
         Err(error) => Err(live.explain(error).await),
@@ -122,42 +133,91 @@ async fn launch(
     wanted: Wanted,
     command: &BoxCommand,
 ) -> BoxliteResult<(KillOnDrop, Opened)> {
-    let asked = &request;
+    let (asked, taker) = (&request, streams::new_taker());
     let call = live
         .portal()
         .call("exec", |agent: AgentClient| async move { agent.exec(portal::patient(), asked).await });
-    let (answer, stdin, stdout, stderr) = tokio::join!(
-        call,
-        open(&live, &request.id, Which::Stdin, wanted.stdin),
-        open(&live, &request.id, Which::Stdout, wanted.stdout),
-        open(&live, &request.id, Which::Stderr, wanted.stderr),
-    );
+    let opening = async {
+        let opened = open_all(&live, &request.id, wanted, taker, true).await;
+        if opened.is_err() {
+            // The agent would wait for a stream that doesn't come.
+            call_off(&live, &request.id).await;
+        }
+        opened
+    };
+    let (answer, opened) = tokio::join!(call, opening);
     if let Some(failure) = answer?.failure.into_option() {
+        // It was called off for want of a stream, or it could not be started.
+        opened?;
         return Err(did_not_start(command, &failure));
     }
-    let started = KillOnDrop::new(Execution::new(core, live, request.id, request.tty));
-    Ok((started, Opened { stdin: stdin?, stdout: stdout?, stderr: stderr? }))
+    let pipes = Pipes::of(&request);
+    let started = KillOnDrop::new(Execution::new(core, live, request.id, pipes, taker));
+    Ok((started, opened?))
 }
 
-async fn open(
+/// Kills a command whose call is on its way, whether it has begun or not.
+pub(super) async fn call_off(live: &LiveBox, execution: &str) {
+    let order = KillRequest { id: execution.to_owned(), expected: true, ..KillRequest::default() };
+    let kill = |agent: AgentClient| async move { agent.kill(portal::patient(), &order).await };
+    // What it answers is of no use: the command's own answer tells its end.
+    let _ = live.portal().call("kill", kill).await;
+}
+
+/// The streams of a command that runs.
+pub(super) async fn take(execution: &Execution, wanted: Wanted) -> BoxliteResult<Opened> {
+    open_all(execution.live(), execution.id(), wanted, execution.taker(), false).await
+}
+
+async fn open_all(
     live: &LiveBox,
     execution: &str,
-    which: Which,
-    wanted: bool,
-) -> BoxliteResult<Option<UnixStream>> {
-    if !wanted {
-        return Ok(None);
-    }
-    live.portal().bytes(execution, which, OLDEST).await.map(Some)
+    wanted: Wanted,
+    taker: u64,
+    is_early: bool,
+) -> BoxliteResult<Opened> {
+    let header =
+        |which| BytesHeader { which, execution: execution.to_owned(), offset: OLDEST, taker, is_early };
+    let (stdin, stdout, stderr) = tokio::join!(
+        open(live, wanted.stdin.then(|| header(Which::Stdin))),
+        open(live, wanted.stdout.then(|| header(Which::Stdout))),
+        open(live, wanted.stderr.then(|| header(Which::Stderr))),
+    );
+    Ok(Opened { stdin: stdin?, stdout: stdout?, stderr: stderr? })
 }
 
-fn request(
-    execution: &str,
+async fn open(live: &LiveBox, header: Option<BytesHeader>) -> BoxliteResult<Option<UnixStream>> {
+    match header {
+        Some(header) => live.portal().bytes(&header).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+impl Pipes {
+    /// Those of a command that is started by this call.
+    pub(super) fn of(request: &ExecRequest) -> Self {
+        let piped = !request.tty;
+        Self {
+            tty: request.tty,
+            stdin: piped && request.stdin != agent::StdinMode::STDIN_NULL.into(),
+            stderr: piped && !request.merge_stderr,
+        }
+    }
+}
+
+/// The lower one of the command's limit and the box's. Programs of the agent's own are no commands of the box.
+fn open_files(command: &BoxCommand, spec: &BoxSpec) -> Option<u64> {
+    let of_box = spec.options.max_open_files.filter(|_| !command.own_program).map(u64::from);
+    command.limits.open_files.into_iter().chain(of_box).min()
+}
+
+/// The call that starts `command`, under a new id.
+pub(super) fn request(
     command: &BoxCommand,
     spec: &BoxSpec,
     image: &BoxImage,
     wanted: Wanted,
-) -> ExecRequest {
+) -> BoxliteResult<ExecRequest> {
     let stdin = command.stdin.unwrap_or(if command.tty || spec.options.detach {
         StdinMode::Keep
     } else {
@@ -166,10 +226,10 @@ fn request(
     let mut limits = agent::Limits::new();
     limits.pids = command.limits.pids.unwrap_or(0);
     limits.memory_bytes = command.limits.memory_bytes.unwrap_or(0);
-    limits.open_files = command.limits.open_files.unwrap_or(0);
+    limits.open_files = open_files(command, spec).unwrap_or(0);
     limits.cpu_millis = command.limits.cpu_millis.unwrap_or(0);
-    ExecRequest {
-        id: execution.to_owned(),
+    let request = ExecRequest {
+        id: mint_text(ID_LENGTH),
         argv: command.argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
         env: merge_env(image, spec, &command.env),
         cwd: working_dir(command, spec, image),
@@ -197,7 +257,9 @@ fn request(
         limits: Some(limits).into(),
         own_program: command.own_program,
         ..ExecRequest::default()
-    }
+    };
+    check_length(command, &request)?;
+    Ok(request)
 }
 
 fn output_mode(mode: OutputMode) -> agent::OutputMode {
@@ -270,7 +332,7 @@ mod tests {
         let odd = OsString::from_vec(b"\xff\xfe".to_vec());
         let command = BoxCommand::new("printf").arg(&odd).env("ODD", &odd);
         let spec = BoxSpec { options: Default::default(), extras: Default::default() };
-        let request = request("e", &command, &spec, &BoxImage::default(), Wanted::default());
+        let request = request(&command, &spec, &BoxImage::default(), Wanted::default()).unwrap();
         assert_eq!(request.argv[1], b"\xff\xfe");
         assert!(request.env.contains(&b"ODD=\xff\xfe".to_vec()));
     }

@@ -1,6 +1,7 @@
 //! A process in a box: its end, its signals, its streams.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use boxlite_proto::agent::{
     Empty, KillRequest, ResizeTtyRequest, SignalRequest, StreamCount, WaitRequest, WaitResponse,
@@ -81,9 +82,20 @@ struct Shared {
     id: String,
     core: Arc<Core>,
     live: Arc<LiveBox>,
-    tty: bool,
+    pipes: Pipes,
+    /// By which the agent knows who takes streams through this.
+    taker: u64,
     end: Once<BoxliteResult<Ended>>,
     taken: Mutex<Taken>,
+}
+
+/// Which streams a command has besides stdout.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pipes {
+    /// One stream for both directions, stdout's.
+    pub(super) tty: bool,
+    pub(super) stdin: bool,
+    pub(super) stderr: bool,
 }
 
 /// What was taken already.
@@ -104,7 +116,8 @@ impl std::fmt::Debug for Execution {
 
 impl Execution {
     /// Takes note of a started execution and begins to wait for its end, so that the answer outlives the box.
-    pub(super) fn new(core: &Arc<Core>, live: Arc<LiveBox>, id: String, tty: bool) -> Self {
+    /// `taker` is a number of its own.
+    pub(super) fn new(core: &Arc<Core>, live: Arc<LiveBox>, id: String, pipes: Pipes, taker: u64) -> Self {
         let (set_end, end) = Once::new();
         let (portal, waited_for) = (live.portal().clone(), id.clone());
         core.executor.handle().spawn(async move {
@@ -117,9 +130,10 @@ impl Execution {
                 other => other,
             });
             // Nobody may hold the execution any more.
-            let _ = set_end.send(Some(answer.map(Ended::from)));
+            let _ = set_end.send(Some(answer.map(|answer| Ended::new(answer, taker))));
         });
-        Self { shared: Arc::new(Shared { id, core: core.clone(), live, tty, end, taken: Mutex::default() }) }
+        let (core, taken) = (core.clone(), Mutex::default());
+        Self { shared: Arc::new(Shared { id, core, live, pipes, taker, end, taken }) }
     }
 
     /// The execution's id, unique in its box.
@@ -127,15 +141,17 @@ impl Execution {
         &self.shared.id
     }
 
-    /// The way to write to the process; once.
+    /// The way to write to the process; once. There is none when it reads `/dev/null`.
     pub fn stdin(&mut self) -> Option<ExecStdin> {
+        let Pipes { tty, stdin, .. } = self.shared.pipes;
         let mut taken = self.taken();
-        if std::mem::replace(&mut taken.stdin, true) {
+        if !(tty || stdin) || std::mem::replace(&mut taken.stdin, true) {
             return None;
         }
-        if self.shared.tty {
+        if tty {
             let halves = self.terminal(&mut taken);
-            return Some(ExecStdin::new(None, std::mem::replace(&mut halves.write, closed()), None));
+            let write = std::mem::replace(&mut halves.write, closed());
+            return Some(ExecStdin::new(Some(self.source(Which::Stdin)), write, None));
         }
         let halves = self.halves(Which::Stdin);
         Some(ExecStdin::new(Some(self.source(Which::Stdin)), halves.write, Some(halves.read)))
@@ -148,7 +164,7 @@ impl Execution {
             return None;
         }
         let source = self.source(Which::Stdout);
-        if self.shared.tty {
+        if self.shared.pipes.tty {
             let halves = self.terminal(&mut taken);
             let read = std::mem::replace(&mut halves.read, closed());
             return Some(ExecStdout::new(Output::new(source, read, None)));
@@ -157,9 +173,10 @@ impl Execution {
         Some(ExecStdout::new(Output::new(source, halves.read, Some(halves.write))))
     }
 
-    /// What the process writes to stderr, from the oldest byte still kept; once. With a terminal there is none.
+    /// What the process writes to stderr, from the oldest byte still kept; once. There is none with a terminal, nor when
+    /// stderr is merged into stdout.
     pub fn stderr(&mut self) -> Option<ExecStderr> {
-        if self.shared.tty || std::mem::replace(&mut self.taken().stderr, true) {
+        if !self.shared.pipes.stderr || std::mem::replace(&mut self.taken().stderr, true) {
             return None;
         }
         let halves = self.halves(Which::Stderr);
@@ -185,13 +202,24 @@ impl Execution {
     /// Kills all of the execution's processes, also those in sessions of their own.
     pub async fn kill(&self) -> BoxliteResult<()> {
         let request = KillRequest { id: self.shared.id.clone(), ..KillRequest::default() };
-        self.ask("kill", |agent| async move { agent.kill(portal::prompt(), &request).await }).await
+        self.ask("kill", |agent| async move { agent.kill(portal::patient(), &request).await }).await
     }
 
     /// Sends a signal to the process itself.
+    ///
+    /// # Errors
+    /// `InvalidState` when the process has ended, `InvalidArgument` when `signal` isn't 1 to 64.
     pub async fn signal(&self, signal: i32) -> BoxliteResult<()> {
         let request = SignalRequest { id: self.shared.id.clone(), signal, ..SignalRequest::default() };
-        self.ask("signal", |agent| async move { agent.signal(portal::prompt(), &request).await }).await
+        let asked =
+            self.ask("signal", |agent| async move { agent.signal(portal::patient(), &request).await });
+        asked.await.map_err(|error| match error {
+            BoxliteError::InvalidState(_) => {
+                error.with_hint("signal a command while it runs; wait for it to learn how it has ended")
+            }
+            BoxliteError::InvalidArgument(_) => error.with_hint("use a signal's number, 1 to 64"),
+            error => error,
+        })
     }
 
     /// Gives the terminal a new size; in force when this returns.
@@ -208,10 +236,17 @@ impl Execution {
         }
         let request =
             ResizeTtyRequest { id: self.shared.id.clone(), rows, cols, ..ResizeTtyRequest::default() };
-        self.ask("resize", |agent| async move { agent.resize_tty(portal::prompt(), &request).await }).await
+        let asked =
+            self.ask("resize", |agent| async move { agent.resize_tty(portal::patient(), &request).await });
+        asked.await.map_err(|error| match error {
+            BoxliteError::InvalidState(_) => {
+                error.with_hint("resize a command that runs and was started with a terminal")
+            }
+            error => error,
+        })
     }
 
-    /// One call to the agent, on the runtime's threads.
+    /// One call to the agent, on the runtime's threads. Errors that are about nothing else are about the execution.
     pub(super) async fn ask<F>(
         &self,
         name: &'static str,
@@ -227,12 +262,19 @@ impl Execution {
                 Err(error) => Err(live.explain(error).await),
             }
         };
-        self.shared.core.run(asked).await
+        self.shared.core.run(asked).await.map_err(|error| match error.subject() {
+            Some(_) => error,
+            None => error.with_subject(&self.shared.id),
+        })
     }
 
     /// Whether it has a terminal.
     pub fn has_tty(&self) -> bool {
-        self.shared.tty
+        self.shared.pipes.tty
+    }
+
+    pub(super) fn taker(&self) -> u64 {
+        self.shared.taker
     }
 
     pub(crate) fn handle(&self) -> tokio::runtime::Handle {
@@ -264,12 +306,13 @@ impl Execution {
             live: self.shared.live.clone(),
             execution: self.shared.id.clone(),
             which,
+            taker: self.shared.taker,
             end: self.shared.end.clone(),
         }
     }
 
     fn halves(&self, which: Which) -> Halves {
-        streams::connect(self.shared.core.executor.handle(), &self.shared.live, &self.shared.id, which)
+        streams::connect(&self.source(which))
     }
 
     fn terminal<'a>(&self, taken: &'a mut Taken) -> &'a mut Halves {
@@ -286,15 +329,30 @@ fn closed<T>() -> oneshot::Receiver<T> {
     oneshot::channel().1
 }
 
+/// How long an execution that is asked to end has for that.
+const ASKED_TO_END: Duration = Duration::from_secs(2);
+
 /// An execution that is killed at drop, unless it was released before.
 pub(super) struct KillOnDrop {
     execution: Execution,
     armed: bool,
+    /// SIGTERM comes first.
+    asks: bool,
 }
 
 impl KillOnDrop {
     pub(super) fn new(execution: Execution) -> Self {
-        Self { execution, armed: true }
+        Self { execution, armed: true, asks: false }
+    }
+
+    /// The same of one that ends by itself when it is asked to, once it has nothing half done.
+    pub(super) fn asking(execution: Execution) -> Self {
+        Self { execution, armed: true, asks: true }
+    }
+
+    /// The execution, which stays in danger.
+    pub(super) fn execution(&self) -> &Execution {
+        &self.execution
     }
 
     /// The execution, which from now on lives as long as it likes.
@@ -307,8 +365,13 @@ impl KillOnDrop {
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
         if self.armed {
-            let execution = self.execution.clone();
-            self.execution.shared.core.executor.handle().spawn(async move { execution.kill().await });
+            let (execution, asks) = (self.execution.clone(), self.asks);
+            self.execution.shared.core.executor.handle().spawn(async move {
+                if asks && execution.signal(libc::SIGTERM).await.is_ok() {
+                    let _ = tokio::time::timeout(ASKED_TO_END, execution.ended()).await;
+                }
+                execution.kill().await
+            });
         }
     }
 }
@@ -324,12 +387,14 @@ impl From<&WaitResponse> for ExecExit {
     }
 }
 
-impl From<WaitResponse> for Ended {
-    fn from(answer: WaitResponse) -> Self {
-        Self {
-            exit: ExecExit::from(&answer),
-            stdout: answer.stdout.unwrap_or_default(),
-            stderr: answer.stderr.unwrap_or_default(),
-        }
+impl Ended {
+    /// As this taker sees it: where another began is nothing to it, and 0 never makes too few bytes look whole.
+    fn new(answer: WaitResponse, taker: u64) -> Self {
+        let seen = |count: Option<StreamCount>| {
+            let count = count.unwrap_or_default();
+            StreamCount { first: if count.taker == taker { count.first } else { 0 }, ..count }
+        };
+        let exit = ExecExit::from(&answer);
+        Self { exit, stdout: seen(answer.stdout.into_option()), stderr: seen(answer.stderr.into_option()) }
     }
 }

@@ -8,9 +8,10 @@ use boxlite_proto::agent::{self, Empty};
 use boxlite_proto::agent_ttrpc::AgentClient;
 
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::litebox::execution::{ExecExit, Execution, ExecutionId};
+use crate::litebox::command::{OutputMode, StdinMode};
+use crate::litebox::execution::{ExecExit, Execution, ExecutionId, Pipes};
 use crate::litebox::live::LiveBox;
-use crate::litebox::{LiteBox, start};
+use crate::litebox::{LiteBox, start, streams};
 use crate::portal;
 
 /// A command that runs in a box, or one of the newest 64 that have ended since the box started.
@@ -24,18 +25,48 @@ pub struct ExecutionInfo {
     pub started_at: SystemTime,
     /// It has a terminal.
     pub tty: bool,
+    /// What its stdin is.
+    pub stdin: StdinMode,
+    /// What becomes of its stdout, or of what comes from its terminal.
+    pub stdout: OutputMode,
+    /// What becomes of its stderr.
+    pub stderr: OutputMode,
+    /// Its stderr is written where its stdout is, as it always is with a terminal: there is no stream of its own.
+    pub merge_stderr: bool,
+    /// Somebody is connected to its stdin, or to its terminal.
+    pub stdin_taken: bool,
+    /// Somebody is connected to its stdout, or to its terminal.
+    pub stdout_taken: bool,
+    /// Somebody is connected to its stderr.
+    pub stderr_taken: bool,
     /// How it ended; `None` while it runs.
     pub exit: Option<ExecExit>,
 }
 
 impl From<agent::ExecutionInfo> for ExecutionInfo {
     fn from(info: agent::ExecutionInfo) -> Self {
+        let output = |mode: agent::OutputMode| match mode {
+            agent::OutputMode::OUTPUT_RETAIN => OutputMode::Retain,
+            agent::OutputMode::OUTPUT_PIPE => OutputMode::Pipe,
+            agent::OutputMode::OUTPUT_NULL => OutputMode::Null,
+        };
         Self {
             id: info.id,
             argv: info.argv.into_iter().map(std::ffi::OsString::from_vec).collect(),
             started_at: SystemTime::UNIX_EPOCH
                 + Duration::from_nanos(u64::try_from(info.started_ns).unwrap_or_default()),
             tty: info.tty,
+            stdin: match info.stdin.enum_value_or_default() {
+                agent::StdinMode::STDIN_NULL => StdinMode::Null,
+                agent::StdinMode::STDIN_ONCE => StdinMode::Once,
+                agent::StdinMode::STDIN_KEEP => StdinMode::Keep,
+            },
+            stdout: output(info.stdout.enum_value_or_default()),
+            stderr: output(info.stderr.enum_value_or_default()),
+            merge_stderr: info.merge_stderr,
+            stdin_taken: info.stdin_taken,
+            stdout_taken: info.stdout_taken,
+            stderr_taken: info.stderr_taken,
             exit: info.exit.into_option().map(|exit| ExecExit::from(&exit)),
         }
     }
@@ -64,6 +95,11 @@ impl LiteBox {
     /// # Errors
     /// `NotFound` when the box has no such command; else as [`LiteBox::executions`].
     pub async fn attach(&self, execution: &str) -> BoxliteResult<Execution> {
+        self.attach_as(execution).await.map(|(execution, _)| execution)
+    }
+
+    /// As [`LiteBox::attach`], with what the list says of the command.
+    pub(crate) async fn attach_as(&self, execution: &str) -> BoxliteResult<(Execution, ExecutionInfo)> {
         self.check_usable()?;
         let (sandbox, wanted) = (self.clone(), execution.to_owned());
         self.core
@@ -78,7 +114,13 @@ impl LiteBox {
                 };
                 let live = running(&sandbox).await?.ok_or_else(unknown)?;
                 let found = ask(&live).await?.into_iter().find(|info| info.id == wanted).ok_or_else(unknown)?;
-                Ok(Execution::new(&sandbox.core, live, found.id, found.tty))
+                let pipes = Pipes {
+                    tty: found.tty,
+                    stdin: !found.tty && found.stdin != StdinMode::Null,
+                    stderr: !found.merge_stderr,
+                };
+                let (id, taker) = (found.id.clone(), streams::new_taker());
+                Ok((Execution::new(&sandbox.core, live, id, pipes, taker), found))
             })
             .await
     }
@@ -96,7 +138,7 @@ pub(super) async fn running(sandbox: &LiteBox) -> BoxliteResult<Option<Arc<LiveB
 
 async fn ask(live: &LiveBox) -> BoxliteResult<Vec<ExecutionInfo>> {
     let call =
-        |agent: AgentClient| async move { agent.executions(portal::prompt(), &Empty::default()).await };
+        |agent: AgentClient| async move { agent.executions(portal::patient(), &Empty::default()).await };
     match live.portal().call("executions", call).await {
         Ok(answer) => {
             let mut all: Vec<_> = answer.executions.into_iter().map(ExecutionInfo::from).collect();

@@ -32,6 +32,8 @@ pub(crate) struct LiveBox {
     recipe: BoxliteResult<Recipe>,
     /// Somebody in this runtime makes an end of it, and records it.
     is_ending: AtomicBool,
+    /// Somebody knows that it runs.
+    is_used: AtomicBool,
     commands: CommandCounters,
 }
 
@@ -69,6 +71,7 @@ impl LiveBox {
             stages,
             recipe: Ok(recipe),
             is_ending: AtomicBool::new(false),
+            is_used: AtomicBool::new(false),
             commands: CommandCounters::default(),
         }
     }
@@ -90,6 +93,7 @@ impl LiveBox {
             // One that can't be read keeps no box from being stopped: only commands need it.
             recipe: Recipe::of(row),
             is_ending: AtomicBool::new(false),
+            is_used: AtomicBool::new(false),
             commands: CommandCounters::default(),
         }))
     }
@@ -105,6 +109,15 @@ impl LiveBox {
 
     pub(crate) fn process(&self) -> &ShimProcess {
         &self.process
+    }
+
+    /// Somebody counts on it to run.
+    pub(crate) fn note_use(&self) {
+        self.is_used.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::SeqCst)
     }
 
     /// What was run in it through this runtime.

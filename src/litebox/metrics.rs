@@ -132,7 +132,7 @@ struct Guest {
 
 impl BoxMetrics {
     async fn of(core: &Core, live: Arc<LiveBox>) -> BoxliteResult<Self> {
-        let call = |agent: AgentClient| async move { agent.info(portal::prompt(), &Empty::default()).await };
+        let call = |agent: AgentClient| async move { agent.info(portal::patient(), &Empty::default()).await };
         let info = match live.portal().call("info", call).await {
             Ok(info) => info,
             Err(error) => return Err(live.explain(error).await),

@@ -17,6 +17,7 @@ mod executions;
 pub(crate) mod info;
 pub(crate) mod live;
 pub(crate) mod metrics;
+mod outcome;
 mod output;
 mod plan;
 mod recent;
@@ -26,6 +27,8 @@ pub(crate) mod spec;
 pub(crate) mod start;
 pub(crate) mod stop;
 mod streams;
+pub(crate) mod tenure;
+pub(crate) mod trace;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,7 +123,9 @@ impl LiteBox {
     pub async fn start_with(&self, progress: &ProgressSink) -> BoxliteResult<()> {
         self.check_usable()?;
         let (sandbox, progress) = (self.clone(), progress.clone());
-        self.core.run(async move { start::ensure_running(&sandbox, &progress).await.map(|_| ()) }).await
+        let begun = self.core.run(async move { start::ensure_running(&sandbox, &progress).await }).await?;
+        begun.keep();
+        Ok(())
     }
 
     /// Stops the box: its processes get SIGTERM, two seconds later SIGKILL; its disk is synced and stays.

@@ -1,22 +1,35 @@
 //! Runs a command to its end and collects what it wrote: the work behind `boxlite_exec`.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use boxlite_proto::agent::StreamCount;
 use boxlite_proto::stream::Which;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use crate::caller::Cut;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
 use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
 use crate::litebox::exec::{self, Wanted};
 use crate::litebox::execution::{Ended, ExecExit, Execution, KillOnDrop};
+use crate::litebox::live::LiveBox;
+use crate::litebox::outcome::{Attempt, Outcome, Whole};
 use crate::litebox::{LiteBox, streams};
 
 const CHUNK: usize = 256 * 1024;
 /// How long a killed command's end is waited for.
 const KILL_TIME: Duration = Duration::from_secs(3);
+
+/// What became of a command that was cut off.
+const NOT_BEGUN: &str = "the command had not begun";
+const KILLED: &str = "all the command's processes were killed";
+const UNANSWERED: &str = "the box does not answer: the command's processes are killed as soon as it does";
 
 /// How to run a command to its end.
 #[derive(Clone, Debug)]
@@ -62,11 +75,26 @@ pub struct RunOutput {
 }
 
 impl RunOutput {
+    fn whole(whole: Whole, max_output: u64) -> Self {
+        let head = |mut bytes: Vec<u8>| {
+            bytes.truncate(usize::try_from(max_output).unwrap_or(usize::MAX));
+            bytes
+        };
+        Self {
+            exit: whole.exit,
+            stdout_total: whole.stdout.len() as u64,
+            stderr_total: whole.stderr.len() as u64,
+            stdout: head(whole.stdout),
+            stderr: head(whole.stderr),
+            output_still_open: whole.still_open,
+        }
+    }
+
     fn new(ended: &Ended, stdout: Collector, stderr: Collector, output_still_open: bool) -> Self {
         Self {
             exit: ended.exit,
-            stdout_total: stdout.total,
-            stderr_total: stderr.total,
+            stdout_total: stdout.total(),
+            stderr_total: stderr.total(),
             stdout: stdout.kept,
             stderr: stderr.kept,
             output_still_open,
@@ -110,43 +138,86 @@ pub(super) async fn run(
         stderr: command.stderr == OutputMode::Pipe && !command.merge_stderr,
     };
     let mut control = control;
-    let (execution, opened) = tokio::select! {
-        begun = exec::begin_with(sandbox, command, wanted, progress) => begun?,
-        error = cut(&mut control) => return Err(error.into()),
+    let (kill, opened, was_cut) = if has_input {
+        let (execution, opened) = tokio::select! {
+            begun = exec::begin_with(sandbox, command, wanted, progress) => begun?,
+            cut = cut(&mut control) => return Err(cut_off(cut, NOT_BEGUN).into()),
+        };
+        (KillOnDrop::new(execution), opened, None)
+    } else {
+        command.check()?;
+        let live = tokio::select! {
+            live = exec::reach(sandbox, progress) => live?,
+            cut = cut(&mut control) => return Err(cut_off(cut, NOT_BEGUN).into()),
+        };
+        match attempt(sandbox, live.clone(), command, &options, &mut control).await? {
+            (Outcome::Ended(whole), None) => return Ok(RunOutput::whole(whole, options.max_output)),
+            (Outcome::Ended(whole), Some(cut)) => {
+                let partial = Some(RunOutput::whole(whole, options.max_output));
+                return Err(RunFailure { error: cut_off(cut, KILLED), partial });
+            }
+            (Outcome::RunsOn(kill), was_cut) => {
+                let opened = exec::take(kill.execution(), wanted).await?;
+                (kill, opened, was_cut)
+            }
+        }
     };
-    let kill = KillOnDrop::new(execution.clone());
+    let execution = kill.execution().clone();
     let mut stdout = Collector::new(opened.stdout, options.max_output);
     let mut stderr = Collector::new(opened.stderr, options.max_output);
     let mut feed = std::pin::pin!(feed(opened.stdin, &options.input));
-    let cut_off = tokio::select! {
-        ended = collect(&execution, &mut stdout, &mut stderr, feed.as_mut(), options.drain) => {
-            kill.release();
-            let (ended, still_open) = ended?;
-            if !still_open {
-                check_complete(&execution, &ended, &stdout, &stderr, wanted).await?;
+    let cut = match was_cut {
+        Some(cut) => cut,
+        None => tokio::select! {
+            ended = collect(&execution, &mut stdout, &mut stderr, feed.as_mut(), options.drain) => {
+                kill.release();
+                let (ended, still_open) = ended?;
+                if !still_open {
+                    check_complete(&execution, &ended, &stdout, &stderr, wanted).await?;
+                }
+                return Ok(RunOutput::new(&ended, stdout, stderr, still_open));
             }
-            return Ok(RunOutput::new(&ended, stdout, stderr, still_open));
-        }
-        error = cut(&mut control) => error,
+            cut = cut(&mut control) => cut,
+        },
     };
     // Everything of the execution is killed; what the pipes hold by then is collected.
     // A machine that stands still must not hold up a caller whose time is over: then the kill goes on by itself.
-    if tokio::time::timeout(KILL_TIME, execution.kill()).await.is_ok() {
-        kill.release();
-    } else {
-        drop(kill);
+    if !matches!(tokio::time::timeout(KILL_TIME, execution.kill()).await, Ok(Ok(()))) {
+        return Err(cut_off(cut, UNANSWERED).into());
     }
+    kill.release();
     let never = std::pin::pin!(std::future::pending());
     let end = collect(&execution, &mut stdout, &mut stderr, never, options.drain);
     let partial = match tokio::time::timeout(KILL_TIME, end).await {
         Ok(Ok((ended, still_open))) => Some(RunOutput::new(&ended, stdout, stderr, still_open)),
         _ => None,
     };
-    Err(RunFailure { error: cut_off, partial })
+    Err(RunFailure { error: cut_off(cut, KILLED), partial })
+}
+
+/// Runs the command by one call. When the run is cut off, the command is killed, and its outcome comes with the reason.
+async fn attempt(
+    sandbox: &LiteBox,
+    live: Arc<LiveBox>,
+    command: BoxCommand,
+    options: &RunOptions,
+    control: &mut RunControl,
+) -> Result<(Outcome, Option<Cut>), RunFailure> {
+    let mut attempt = Attempt::begin(&sandbox.core, live, command, options.drain)?;
+    let cut = tokio::select! {
+        outcome = attempt.outcome() => return Ok((outcome?, None)),
+        cut = cut(control) => cut,
+    };
+    attempt.kill();
+    match tokio::time::timeout(KILL_TIME, attempt.outcome()).await {
+        Ok(Ok(outcome)) => Ok((outcome, Some(cut))),
+        // A machine that stands still must not hold up a caller whose time is over: the kill goes on by itself.
+        Ok(Err(_)) | Err(_) => Err(cut_off(cut, UNANSWERED).into()),
+    }
 }
 
 /// Completes when the run is to be cut off.
-async fn cut(control: &mut RunControl) -> BoxliteError {
+async fn cut(control: &mut RunControl) -> Cut {
     let deadline = async {
         match control.deadline {
             Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -160,14 +231,22 @@ async fn cut(control: &mut RunControl) -> BoxliteError {
         }
     };
     tokio::select! {
-        () = deadline => BoxliteError::Timeout(
-            Detail::new("the command did not end in time; all its processes were killed")
-                .hint("allow more time, or see the output so far"),
-        ),
-        () = cancelled => BoxliteError::Cancelled(
-            Detail::new("the call was cancelled; all the command's processes were killed"),
-        ),
+        () = deadline => Cut::TimedOut,
+        () = cancelled => Cut::Cancelled,
     }
+}
+
+/// The error of a run that was cut off; `then` is what became of the command.
+fn cut_off(cut: Cut, then: &str) -> BoxliteError {
+    let what = match cut {
+        Cut::TimedOut => "the command did not end in time",
+        Cut::Cancelled => "the call was cancelled",
+    };
+    let detail = Detail::new(format!("{what}; {then}"));
+    cut.error(match cut {
+        Cut::TimedOut => detail.hint("allow more time, or see the output so far"),
+        Cut::Cancelled => detail,
+    })
 }
 
 async fn feed(stdin: Option<UnixStream>, input: &[u8]) {
@@ -181,7 +260,8 @@ async fn feed(stdin: Option<UnixStream>, input: &[u8]) {
     std::future::pending().await
 }
 
-/// Reads both streams until the process has ended and its pipes are at their end, or the drain time is over.
+/// Reads both streams until the process has ended and its pipes are at their end, or the drain time is over: which begins
+/// when all has come that the pipes held at the process's end, however long that takes.
 async fn collect(
     execution: &Execution,
     stdout: &mut Collector,
@@ -189,6 +269,7 @@ async fn collect(
     mut feed: std::pin::Pin<&mut (impl Future<Output = ()> + Send)>,
     drain: Duration,
 ) -> BoxliteResult<(Ended, bool)> {
+    let (out, err) = (Arc::clone(&stdout.progress), Arc::clone(&stderr.progress));
     let mut reading = std::pin::pin!(async { tokio::join!(stdout.read_all(), stderr.read_all()) });
     let mut complete = false;
     let ended = {
@@ -201,6 +282,15 @@ async fn collect(
             }
         }
     };
+    if !complete {
+        // What is owed is delivered by reading alone, so nothing else needs to wake this.
+        complete = poll_fn(|cx| match reading.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending if out.is_owed(&ended.stdout) || err.is_owed(&ended.stderr) => Poll::Pending,
+            Poll::Pending => Poll::Ready(false),
+        })
+        .await;
+    }
     if !complete {
         complete = tokio::time::timeout(drain, reading).await.is_ok();
     }
@@ -219,12 +309,27 @@ async fn check_complete(
         (Which::Stdout, stdout, &ended.stdout, wanted.stdout),
         (Which::Stderr, stderr, &ended.stderr, wanted.stderr),
     ] {
-        if asked && !streams::is_complete(count, collector.total) {
+        if asked && !streams::is_complete(count, collector.total()) {
             // The counts at the process's end may be older than the stream's: ask again.
-            streams::check_complete(execution.source(which), collector.total).await?;
+            streams::check_complete(execution.source(which), collector.total()).await?;
         }
     }
     Ok(())
+}
+
+/// How far a stream has been read, for those who don't read it.
+#[derive(Default)]
+struct Progress {
+    received: AtomicU64,
+    over: AtomicBool,
+}
+
+impl Progress {
+    /// Whether bytes that were there at the process's end have yet to come.
+    fn is_owed(&self, at_end: &StreamCount) -> bool {
+        !self.over.load(Ordering::Relaxed)
+            && at_end.first + self.received.load(Ordering::Relaxed) < at_end.total
+    }
 }
 
 /// Keeps the head of a stream and counts the rest.
@@ -232,12 +337,17 @@ struct Collector {
     stream: Option<UnixStream>,
     kept: Vec<u8>,
     limit: u64,
-    total: u64,
+    progress: Arc<Progress>,
 }
 
 impl Collector {
     fn new(stream: Option<UnixStream>, limit: u64) -> Self {
-        Self { stream, kept: Vec::new(), limit, total: 0 }
+        let progress = Progress { over: AtomicBool::new(stream.is_none()), ..Progress::default() };
+        Self { stream, kept: Vec::new(), limit, progress: Arc::new(progress) }
+    }
+
+    fn total(&self) -> u64 {
+        self.progress.received.load(Ordering::Relaxed)
     }
 
     async fn read_all(&mut self) {
@@ -248,7 +358,8 @@ impl Collector {
             let room = self.limit.saturating_sub(self.kept.len() as u64);
             let keep = usize::try_from(room).unwrap_or(usize::MAX).min(length);
             self.kept.extend_from_slice(&chunk[..keep]);
-            self.total += length as u64;
+            self.progress.received.fetch_add(length as u64, Ordering::Relaxed);
         }
+        self.progress.over.store(true, Ordering::Relaxed);
     }
 }

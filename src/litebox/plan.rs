@@ -17,7 +17,7 @@ use crate::vmm::pieces::Piece;
 
 /// Until the agent must have answered, unless the environment gives this host more time (or less).
 const BOOT_DEADLINE: Duration = Duration::from_secs(30);
-/// The same for a machine that has booted already.
+/// The same for a machine that has booted already, at least: on a host that is given more time it may be a third of that.
 const CLONE_DEADLINE: Duration = Duration::from_secs(10);
 /// Between SIGTERM and SIGKILL when the shim stops a box by itself.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -26,6 +26,11 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 pub(super) fn boot_deadline() -> Duration {
     let seconds = std::env::var("BOXLITE_BOOT_SECONDS").ok().and_then(|text| text.parse().ok());
     seconds.filter(|seconds| (1..=3600).contains(seconds)).map_or(BOOT_DEADLINE, Duration::from_secs)
+}
+
+/// How long a clone may take where a boot may take `boot`.
+fn clone_deadline(boot: Duration) -> Duration {
+    (boot / 3).max(CLONE_DEADLINE).min(boot)
 }
 
 /// Whether faults may be injected, and what rests is hurried.
@@ -44,14 +49,16 @@ pub(super) struct Plan<'a> {
     pub(super) engine: &'a Choice,
     /// Nobody has asked for it yet.
     pub(super) is_spare: bool,
+    /// Goes once through what a claim for another image does.
+    pub(super) rehearses: bool,
 }
 
 impl Plan<'_> {
     pub(super) fn shim_spec(&self, course: Course) -> BoxliteResult<ShimSpec> {
         // A clone that doesn't answer soon doesn't answer at all.
         let deadline = match course {
-            Course::Clone { .. } => boot_deadline().min(CLONE_DEADLINE),
-            Course::Boot | Course::Freeze => boot_deadline(),
+            Course::Clone { .. } => clone_deadline(boot_deadline()),
+            Course::Boot | Course::Freeze { .. } => boot_deadline(),
         };
         let find = |piece| self.core.finder.find(piece);
         let (kernel, guest_disk) = match self.engine.kind {
@@ -70,6 +77,7 @@ impl Plan<'_> {
             guest_disk,
             // Short and plain whatever the home is called: the engine's options can carry only UTF-8.
             image_disk: BoxLayout::from_here(&self.image.disk),
+            image: self.image.manifest_digest.clone(),
             box_disk: file_name(&self.paths.box_disk()),
             disk_cache: self.spec.options.disk_cache,
             cpus: self.spec.cpus(),
@@ -84,6 +92,7 @@ impl Plan<'_> {
             idle_timeout_ms: milliseconds(self.spec.options.idle_timeout),
             test_hooks: test_hooks(),
             spare: self.is_spare,
+            rehearse: self.rehearses,
         })
     }
 }

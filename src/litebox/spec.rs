@@ -14,6 +14,10 @@ use crate::model::options::{BoxOptions, RootfsSpec};
 const DEFAULT_CPUS: u8 = 1;
 const DEFAULT_MEMORY: MemoryMib = MemoryMib(512);
 const DEFAULT_DISK_GB: u64 = 10;
+/// The guest's kernel does not come up with less.
+pub(crate) const LEAST_MEMORY: MemoryMib = MemoryMib(64);
+/// More than that mke2fs and the engine do not handle without special options.
+pub(crate) const MOST_DISK_GB: u32 = 16 * 1024;
 const DEFAULT_PATH: &[u8] = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// An amount of memory in MiB.

@@ -17,15 +17,53 @@ use crate::litebox::{LiteBox, end, stop};
 use crate::model::id::BoxID;
 use crate::model::types::StartStage;
 
+/// A box that runs. One that was started for this comes to rest again when it is dropped without having been kept: its
+/// caller left at the very moment of its start.
+pub(super) struct Begun {
+    core: Arc<Core>,
+    live: Arc<LiveBox>,
+    /// It was started now, and is not kept yet.
+    is_loose: bool,
+}
+
+impl Begun {
+    fn of(core: &Arc<Core>, live: Arc<LiveBox>, is_new: bool) -> Self {
+        Self { core: core.clone(), live, is_loose: is_new }
+    }
+
+    /// The box, whose start nobody calls off any more.
+    pub(super) fn keep(mut self) -> Arc<LiveBox> {
+        self.is_loose = false;
+        self.live.note_use();
+        self.live.clone()
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.is_loose {
+            self.core.executor.handle().spawn(call_off(self.core.clone(), self.live.clone()));
+        }
+    }
+}
+
+/// Undoes a start that is done, unless somebody else has found the box running meanwhile.
+async fn call_off(core: Arc<Core>, live: Arc<LiveBox>) {
+    // What can't be undone now is a running box like any other.
+    if let Ok(Some(HeldBox::Running(held))) = core.hold(live.id(), "call off a start").await
+        && held.row().pid == Some(live.process().pid())
+        && !live.is_used()
+    {
+        let _ = stop::bring_down(&core, held, Patience { grace: Duration::ZERO, ..Patience::STOP }).await;
+    }
+}
+
 /// The running box `id`: the one this runtime knows, one that another started, or one started now.
-pub(super) async fn ensure_running(
-    sandbox: &LiteBox,
-    progress: &ProgressSink,
-) -> BoxliteResult<Arc<LiveBox>> {
+pub(super) async fn ensure_running(sandbox: &LiteBox, progress: &ProgressSink) -> BoxliteResult<Begun> {
     sandbox.check_usable()?;
     let (core, id) = (&sandbox.core, &sandbox.id);
     if let Some(live) = core.live(id) {
-        return Ok(live);
+        return Ok(Begun::of(core, live, false));
     }
     let row = fetch(core, id).await?;
     // The image is fetched before the lock is taken: it may take minutes.
@@ -43,7 +81,7 @@ pub(super) async fn ensure_running(
         let counted = sandbox.core.count_start();
         let outcome = start_held(&sandbox, held, image, stages, &progress, &mut claim).await;
         drop(counted);
-        // Who has left meanwhile called the start off, or left when it was done.
+        // Who has left meanwhile called the start off: what comes back is dropped.
         let _ = claim.send(outcome);
     });
     claimed.await.map_err(|_| BoxliteError::Stopped("the runtime was shut down".into()))?
@@ -57,7 +95,7 @@ async fn start_held(
     mut stages: Stages,
     progress: &ProgressSink,
     claim: &mut Claim,
-) -> BoxliteResult<Arc<LiveBox>> {
+) -> BoxliteResult<Begun> {
     let core = &sandbox.core;
     // The runtime or this handle may have been stopped while the image was fetched or the lock waited for.
     sandbox.check_usable()?;
@@ -65,7 +103,7 @@ async fn start_held(
     let resting = match held {
         HeldBox::AtRest(resting) => resting,
         HeldBox::Running(running) => match adopt(core, running.row())? {
-            Some(live) => return Ok(live),
+            Some(live) => return Ok(Begun::of(core, live, false)),
             None => end::settle_dead(core, running).await?,
         },
         HeldBox::Starting(starting) => end::settle_dead(core, starting).await?,
@@ -83,7 +121,8 @@ async fn start_held(
             error = attempt::unwanted(core, claim) => return Err(error),
         },
     };
-    attempt::make(core, resting, claim, image, stages).await
+    let live = attempt::make(core, resting, claim, image, stages).await?;
+    Ok(Begun::of(core, live, true))
 }
 
 async fn fetch(core: &Arc<Core>, id: &BoxID) -> BoxliteResult<BoxRow> {

@@ -29,6 +29,8 @@ pub(crate) struct Patience {
     pub(crate) power_off: Duration,
     /// For the shim to end after SIGTERM, before SIGKILL, besides what is left of the agent's time.
     pub(crate) shim: Duration,
+    /// Nothing on the disk is wanted any more: it is neither synced nor unmounted.
+    pub(crate) discard: bool,
 }
 
 impl Patience {
@@ -37,13 +39,18 @@ impl Patience {
         grace: Duration::from_secs(2),
         power_off: Duration::from_secs(8),
         shim: Duration::from_secs(2),
+        discard: false,
     };
     /// A forced removal: no grace, the data is going anyway.
-    pub(crate) const REMOVE: Self =
-        Self { grace: Duration::ZERO, power_off: Duration::from_secs(2), shim: Duration::from_millis(500) };
+    pub(crate) const REMOVE: Self = Self {
+        grace: Duration::ZERO,
+        power_off: Duration::from_secs(2),
+        shim: Duration::from_millis(500),
+        discard: true,
+    };
     /// Everything at once.
     pub(crate) const KILL: Self =
-        Self { grace: Duration::ZERO, power_off: Duration::ZERO, shim: Duration::ZERO };
+        Self { grace: Duration::ZERO, power_off: Duration::ZERO, shim: Duration::ZERO, discard: true };
 
     /// A stop that ends within `limit`.
     pub(crate) fn within(limit: Duration) -> Self {
@@ -54,6 +61,7 @@ impl Patience {
             grace: Self::STOP.grace.min(limit / 4),
             power_off: (limit * 3 / 4).max(Duration::from_millis(50)),
             shim: limit / 8,
+            discard: false,
         }
     }
 }
@@ -135,10 +143,12 @@ pub(crate) async fn bring_down<S>(
 where
     S: Active + Send + 'static,
 {
+    let began = Instant::now();
     let stopping = core.query(move |database| Ok(held.begin_stop(database))).await?;
     end_tree(core, stopping.row(), patience).await?;
     // A first start that nobody finished: the box never ran, and may have no disk yet.
     let rest = if stopping.row().started_ns.is_none() { Rest::Configured } else { Rest::Stopped };
+    core.trace.operation(stopping.id().as_str(), "stop", began.elapsed());
     let paths = core.layout.of_box(stopping.id());
     core.query(move |database| {
         end::clear_run_files(&paths);
@@ -149,7 +159,7 @@ where
 
 /// From the record of the removal to its end: VM, directory, row.
 async fn finish_removal(core: &Arc<Core>, removing: Held<Removing>, patience: Patience) -> BoxliteResult<()> {
-    let id = removing.id().clone();
+    let (id, began) = (removing.id().clone(), Instant::now());
     spares::give_up(core, &id).await;
     end_tree(core, removing.row(), patience).await?;
     let paths = core.layout.of_box(&id);
@@ -163,6 +173,8 @@ async fn finish_removal(core: &Arc<Core>, removing: Held<Removing>, patience: Pa
         removing.forget(database)
     })
     .await?;
+    core.title.give_up(&id);
+    core.trace.operation(id.as_str(), "remove", began.elapsed());
     core.log.write(LogLevel::Info, "box removed", id.as_str(), json!({}));
     Ok(())
 }
@@ -196,8 +208,11 @@ async fn end_vm(live: &LiveBox, patience: Patience) {
     let began = Instant::now();
     if !patience.power_off.is_zero() {
         let asked = async {
-            let request =
-                PowerOffRequest { grace_ms: patience.grace.as_millis() as u64, ..PowerOffRequest::default() };
+            let request = PowerOffRequest {
+                grace_ms: patience.grace.as_millis() as u64,
+                discard: patience.discard,
+                ..PowerOffRequest::default()
+            };
             let limit = portal::within(patience.power_off);
             let call = |agent: AgentClient| async move { agent.power_off(limit, &request).await };
             live.portal().call("power off", call).await?;

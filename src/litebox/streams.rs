@@ -7,9 +7,9 @@ mod output;
 
 use std::sync::Arc;
 
-use boxlite_proto::agent::{CloseStdinRequest, StreamCount, StreamStateRequest};
+use boxlite_proto::agent::{CloseStdinRequest, StreamCount, StreamStateRequest, StreamStateResponse};
 use boxlite_proto::agent_ttrpc::AgentClient;
-use boxlite_proto::stream::{OLDEST, Which};
+use boxlite_proto::stream::{BytesHeader, OLDEST, Which};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -18,11 +18,19 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::litebox::core::Once;
 use crate::litebox::execution::Ended;
 use crate::litebox::live::LiveBox;
+use crate::model::id::random_bytes;
 use crate::portal;
 
 pub use input::ExecStdin;
 pub use output::{ExecBytes, ExecStderr, ExecStdout};
 pub(super) use output::{Output, check_complete, is_complete};
+
+/// Draws the number by which one who takes streams is known to the agent.
+pub(super) fn new_taker() -> u64 {
+    let mut drawn = [0; 8];
+    random_bytes(&mut drawn);
+    u64::from_le_bytes(drawn).max(1)
+}
 
 /// The two directions of a connection that is being made; a direction nobody asks for stays open with its receiver.
 pub(super) struct Halves {
@@ -31,17 +39,20 @@ pub(super) struct Halves {
 }
 
 /// Connects to one of an execution's streams in the background.
-pub(super) fn connect(handle: &Handle, live: &Arc<LiveBox>, execution: &str, which: Which) -> Halves {
+pub(super) fn connect(source: &Source) -> Halves {
     let (read_out, read) = oneshot::channel();
     let (write_out, write) = oneshot::channel();
-    let (portal, execution) = (live.portal().clone(), execution.to_owned());
-    handle.spawn(async move {
+    let (portal, header) = (source.live.portal().clone(), source.header(OLDEST));
+    source.handle.spawn(async move {
         // A receiver that is gone has lost interest in its direction.
-        match portal.bytes(&execution, which, OLDEST).await {
+        match portal.bytes(&header).await {
             Ok(stream) => {
                 let (read_half, write_half) = stream.into_split();
                 let _ = read_out.send(Ok(read_half));
-                let _ = write_out.send(Ok(write_half));
+                if let Err(Ok(write_half)) = write_out.send(Ok(write_half)) {
+                    // Not shut down: what was given up before it was connected is a lost connection, no end of input.
+                    write_half.forget();
+                }
             }
             Err(error) => {
                 let _ = read_out.send(Err(error.clone()));
@@ -56,27 +67,34 @@ fn runtime_gone() -> BoxliteError {
     BoxliteError::Stopped(Detail::new("the runtime was shut down"))
 }
 
-/// What is needed to ask the agent about a stream.
+/// What is needed to connect to a stream, and to ask the agent about it.
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) handle: Handle,
     pub(super) live: Arc<LiveBox>,
     pub(super) execution: String,
     pub(super) which: Which,
+    pub(super) taker: u64,
     pub(super) end: Once<BoxliteResult<Ended>>,
 }
 
 impl Source {
-    /// How an output stream stands, as the agent counts it.
-    pub(super) async fn count(&self) -> BoxliteResult<StreamCount> {
+    /// Asks for the stream of an execution that has begun.
+    pub(super) fn header(&self, offset: u64) -> BytesHeader {
+        let execution = self.execution.clone();
+        BytesHeader { which: self.which, execution, offset, taker: self.taker, is_early: false }
+    }
+
+    /// How an output stream stands, as the agent counts it for this taker.
+    pub(super) async fn state(&self) -> BoxliteResult<StreamStateResponse> {
         let request = StreamStateRequest {
             id: self.execution.clone(),
             which: self.which as u32,
+            taker: self.taker,
             ..StreamStateRequest::default()
         };
-        let call = |agent: AgentClient| async move { agent.stream_state(portal::prompt(), &request).await };
-        let answer = self.live.portal().call("stream state", call).await?;
-        Ok(answer.count.unwrap_or_default())
+        let call = |agent: AgentClient| async move { agent.stream_state(portal::patient(), &request).await };
+        self.live.portal().call("stream state", call).await
     }
 
     /// How an output stream stood at the process's end, once that has come; `None` when nobody can tell.
@@ -88,7 +106,7 @@ impl Source {
     /// Ends the process's stdin once it has been given `total_bytes` since its start.
     pub(super) async fn close_stdin(self, total_bytes: u64) -> BoxliteResult<()> {
         let request = CloseStdinRequest { id: self.execution, total_bytes, ..CloseStdinRequest::default() };
-        let call = |agent: AgentClient| async move { agent.close_stdin(portal::prompt(), &request).await };
+        let call = |agent: AgentClient| async move { agent.close_stdin(portal::patient(), &request).await };
         self.live.portal().call("close stdin", call).await.map(|_| ())
     }
 }

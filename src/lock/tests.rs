@@ -7,10 +7,17 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Of who is to wait in vain. A busy machine may take a second for what takes none.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Of who is to have the lock in the end.
+const ENOUGH: Duration = Duration::from_secs(60);
 
 fn locks(dir: &Path) -> Locks {
-    Locks::open(dir.join("locks"), PATIENCE).expect("locks")
+    patient(dir, PATIENCE)
+}
+
+fn patient(dir: &Path, patience: Duration) -> Locks {
+    Locks::open(dir.join("locks"), patience).expect("locks")
 }
 
 fn left(dir: &Path) -> usize {
@@ -21,12 +28,12 @@ fn left(dir: &Path) -> usize {
 async fn one_owner_at_a_time_and_no_file_after_the_last() {
     let dir = tempfile::tempdir().expect("a directory");
     // Two stores on one directory, as two runtimes in one process have them.
-    let (one, two) = (locks(dir.path()), locks(dir.path()));
+    let (one, two) = (patient(dir.path(), ENOUGH), patient(dir.path(), ENOUGH));
     let guard = one.acquire("a", "testing").await.expect("the lock");
     assert!(two.try_acquire("a", "trying").expect("an answer").is_none());
     assert!(two.try_acquire("b", "trying").expect("an answer").is_some());
     let waiter = tokio::spawn(async move { two.acquire("a", "waiting").await.map(drop) });
-    tokio::time::sleep(PATIENCE / 3).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiter.is_finished());
     drop(guard);
     waiter.await.expect("no panic").expect("the lock");
@@ -110,7 +117,7 @@ fn another_process(role: &str, dir: &Path) -> Command {
 
 /// Has the lock nearly all the time: takes it at once when it has let go.
 fn again_and_again(dir: &Path) {
-    let locks = Locks::open(dir.join("locks"), Duration::from_secs(60)).expect("locks");
+    let locks = patient(dir, ENOUGH);
     loop {
         let guard = locks.acquire_blocking("a", "hogging").expect("the lock");
         println!("ready");
@@ -158,11 +165,11 @@ async fn a_wait_is_bounded_however_often_the_owner_changes() {
 
     let began = Instant::now();
     assert!(matches!(locks.acquire("a", "waiting").await, Err(BoxliteError::Busy(_))));
-    assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 3 / 2, "{:?}", began.elapsed());
+    assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 5, "{:?}", began.elapsed());
     let began = Instant::now();
     let error = locks.acquire_blocking("a", "waiting").expect_err("it is held");
     assert!(error.to_string().contains("(stopping)"), "{error}");
-    assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 3 / 2, "{:?}", began.elapsed());
+    assert!(began.elapsed() >= PATIENCE && began.elapsed() < PATIENCE * 5, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -188,7 +195,7 @@ async fn tasks_of_one_process_are_served_in_order_and_no_wait_is_longer_for_it()
         } else {
             let error = outcome.expect_err("its time was over");
             assert!(error.to_string().contains("(task 2)"), "{error}");
-            assert!(waited >= PATIENCE && waited < PATIENCE * 5 / 4, "task {number}: {waited:?}");
+            assert!(waited >= PATIENCE && waited < PATIENCE * 2, "task {number}: {waited:?}");
         }
     }
     assert_eq!(left(dir.path()), 0);
@@ -196,13 +203,14 @@ async fn tasks_of_one_process_are_served_in_order_and_no_wait_is_longer_for_it()
 
 /// Waits, tries, gives up, at random; whoever has the lock makes sure that nobody else has.
 async fn random_uses(dir: &Path) {
-    let locks = Locks::open(dir.join("locks"), Duration::from_secs(60)).expect("locks");
+    let locks = patient(dir, ENOUGH);
     let until = Instant::now() + Duration::from_secs(2);
     let marker = dir.join("owner");
     println!("ready");
     let mut random = u64::from(std::process::id());
     let mut had = 0;
-    while Instant::now() < until {
+    let at_last = until + ENOUGH;
+    while Instant::now() < until || had <= 10 && Instant::now() < at_last {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (kind, micros) = ((random >> 60) % 3, (random >> 40) % 4000);
         let wait = locks.acquire("a", "using");
@@ -244,7 +252,7 @@ async fn another_process_is_named_by_pid_and_its_death_frees_the_lock() {
     std::fs::write(&path, "").expect("a lock file");
     // A process that takes the same kind of lock, says who it is, and waits to be killed.
     let script = "open(my $f, '+<', $ARGV[0]) or die; my $l = pack('s s x4 q q i x4', 1, 0, 0, 0, 0); \
-                  fcntl($f, 6, $l) or die; syswrite($f, \"$$\\npulling y\\n\"); $| = 1; print \"ready\\n\"; sleep 60";
+                  fcntl($f, 6, $l) or die; syswrite($f, \"$$\\npulling y\\n\"); $| = 1; print \"ready\\n\"; sleep 600";
     let mut owner = Ended::after_ready(Command::new("perl").args(["-e", script]).arg(&path));
 
     let error = locks.acquire("a", "waiting").await.expect_err("another process has it");

@@ -203,6 +203,9 @@ pub struct BoxOptions {
     pub idle_timeout: Option<Duration>,
     /// How many processes there may be in it; default: what the agent allows.
     pub pids_max: Option<u32>,
+    /// How many files each process of a command may have open, soft and hard (`RLIMIT_NOFILE`); default: 1024, and 1,048,576
+    /// for those who ask. A command's own limit counts where it is lower.
+    pub max_open_files: Option<u32>,
 }
 
 impl Default for BoxOptions {
@@ -230,6 +233,7 @@ impl Default for BoxOptions {
             max_lifetime: None,
             idle_timeout: None,
             pids_max: None,
+            max_open_files: None,
         }
     }
 }

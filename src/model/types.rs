@@ -133,6 +133,9 @@ pub struct StartCounts {
     pub cloned: u64,
     /// Boxes that were claimed from the spares: machines that had been made ahead.
     pub claimed: u64,
+    /// Those of them whose spare had another image, which was swapped for theirs.
+    #[serde(default)]
+    pub swapped: u64,
     /// Spares that were made.
     pub spares_made: u64,
     /// Spares that could not be used; their boxes were cloned or booted.

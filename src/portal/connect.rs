@@ -22,9 +22,13 @@ pub(super) async fn open(socket: &Path, header: &[u8]) -> BoxliteResult<UnixStre
     let exchanged = async {
         let mut stream = connect(socket).await?;
         let mut answer = [admission::GONE];
-        stream.write_all(header).await?;
-        stream.read_exact(&mut answer).await?;
-        io::Result::Ok((stream, answer[0]))
+        // Who isn't let in may be told so, and left, before it has said anything.
+        let written = stream.write_all(header).await;
+        match (stream.read_exact(&mut answer).await, written) {
+            (Ok(_), Err(error)) if answer[0] == admission::OPEN => Err(error),
+            (Ok(_), _) => Ok((stream, answer[0])),
+            (Err(_), Err(error)) | (Err(error), Ok(())) => io::Result::Err(error),
+        }
     };
     let exchanged = match tokio::time::timeout(ADMISSION_TIME, exchanged).await {
         Ok(exchanged) => exchanged,

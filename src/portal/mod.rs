@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boxlite_proto::agent_ttrpc::AgentClient;
-use boxlite_proto::stream::{self, BytesHeader, Which};
+use boxlite_proto::stream::{self, BytesHeader};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
@@ -79,14 +79,8 @@ impl Portal {
         Ok(connected)
     }
 
-    /// One byte stream of an execution, from `offset` on for an output stream.
-    pub(crate) async fn bytes(
-        &self,
-        execution: &str,
-        which: Which,
-        offset: u64,
-    ) -> BoxliteResult<UnixStream> {
-        let header = BytesHeader { which, execution: execution.to_owned(), offset };
+    /// One byte stream of an execution.
+    pub(crate) async fn bytes(&self, header: &BytesHeader) -> BoxliteResult<UnixStream> {
         connect::open(&self.socket, &header.encode()).await
     }
 }

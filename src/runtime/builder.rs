@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use boxlite_proto::probe::KVM_DEVICE;
 
+use crate::caller::Caller;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor::Executor;
-use crate::images::{Credentials, ImageLimits, ImageStore};
+use crate::images::{Access, Authorities, Credentials, ImageLimits, ImageStore, Mirrors};
 use crate::layout::Layout;
 use crate::litebox::core::{Core, Parts};
 use crate::litebox::spares::{self, Spares};
+use crate::litebox::tenure::Tenure;
+use crate::litebox::trace::{self, Trace};
 use crate::lock::Locks;
 use crate::log::{Log, LogLevel};
 use crate::model::options::{BoxliteOptions, Engine};
@@ -43,7 +46,10 @@ pub struct RuntimeBuilder {
     template_space: Option<u64>,
     spares: Option<u32>,
     docker_config: Option<PathBuf>,
+    mirrors: Vec<(String, String)>,
+    ca_files: Vec<PathBuf>,
     log: Log,
+    trace: Option<PathBuf>,
 }
 
 impl RuntimeBuilder {
@@ -67,6 +73,26 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn docker_config(mut self, file: impl Into<PathBuf>) -> Self {
         self.docker_config = Some(file.into());
+        self
+    }
+
+    /// A mirror of a registry, `host[:port]` or a URL without a path (`http://` for plain HTTP): what is pulled from
+    /// `registry` is asked for there first, under the same repository name. Several are asked in the order in which they were
+    /// added, then the registry itself. A mirror that can't be reached, lacks the image or sends what can't be right is
+    /// left with a line in the log. It is reached as [`image_registries`](Self::image_registries) and docker's logins say
+    /// for its own host, and never shown the registry's credentials. It is trusted to say what a tag means; all that is
+    /// named by digest is verified as ever.
+    #[must_use]
+    pub fn registry_mirror(mut self, registry: impl Into<String>, mirror: impl Into<String>) -> Self {
+        self.mirrors.push((registry.into(), mirror.into()));
+        self
+    }
+
+    /// A PEM file whose certificates are trusted as authorities of registries, beside those of the system. Read when the
+    /// runtime is opened.
+    #[must_use]
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca_files.push(file.into());
         self
     }
 
@@ -102,8 +128,9 @@ impl RuntimeBuilder {
     }
 
     /// How many boxes the runtime keeps ready ahead of being asked for (spares), each a running machine of the sizes and
-    /// the image that were started last: a box that fits one is there in some 20 ms. The first is made when the runtime has
-    /// had nothing to do for a while. Spares go with the runtime, cost the memory of an idle box each (some 60 MB), and are
+    /// the image that were started last: a box of the same sizes is there in some 20 ms, or in about three times that where
+    /// the spare has another image, which is swapped for the box's. The first is made when the runtime has had nothing to do
+    /// for a while. Spares go with the runtime, cost the memory of an idle box each (some 60 MB), and are
     /// made only where templates are. 0 = none. Default: what `$BOXLITE_SPARES` says, else 1.
     #[must_use]
     pub fn spares(mut self, count: u32) -> Self {
@@ -123,6 +150,14 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn log_fd(mut self, level: LogLevel, fd: OwnedFd) -> Self {
         self.log = Log::to(level, fd);
+        self
+    }
+
+    /// The file that gets a time line of every start, command and removal. Default: what `$BOXLITE_TRACE` names, else none.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn trace_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.trace = Some(file.into());
         self
     }
 
@@ -147,6 +182,8 @@ impl RuntimeBuilder {
     pub fn build(self) -> BoxliteResult<BoxliteRuntime> {
         let engine = self.engine.map_or_else(engine::from_environment, Ok)?;
         let spares = self.spares.map_or_else(spares::from_environment, Ok)?;
+        let mirrors = Mirrors::parse(&self.mirrors)?;
+        let authorities = Authorities::read(&self.ca_files)?;
         let layout = Layout::prepare(&self.options.home_dir)?;
         let device = self.kvm_device.unwrap_or_else(|| KVM_DEVICE.into());
         let engines = Engines::new(engine, Probe::new(device, &layout));
@@ -162,8 +199,9 @@ impl RuntimeBuilder {
             layout.images(),
             self.options.image_registries,
             self.image_limits,
-            credentials,
+            Access { credentials, mirrors, authorities, log: self.log.clone() },
         )?;
+        let (tenure, title) = Tenure::begin(layout.home())?;
         let executor = Executor::start()?;
         let core = Arc::new(Core::new(Parts {
             layout,
@@ -175,9 +213,11 @@ impl RuntimeBuilder {
             templates,
             spares: Spares::new(spares),
             executor,
+            title,
             log: self.log,
+            trace: self.trace.map_or_else(trace::from_environment, |file| Trace::to(&file))?,
         }));
-        let lifetime = Arc::new(Lifetime::of(core.clone()));
+        let lifetime = Arc::new(Lifetime::of(core.clone(), tenure));
         recover(&core)?;
         Ok(BoxliteRuntime { core, _lifetime: lifetime })
     }
@@ -191,7 +231,12 @@ fn recover(core: &Arc<Core>) -> BoxliteResult<()> {
         // The builder waits for exactly this message.
         let _ = done.send(recovery::recover(&recovering).await);
     });
-    recovered
-        .recv()
-        .unwrap_or_else(|_| Err(BoxliteError::Internal(Detail::new("the recovery of the home was cut off"))))
+    match Caller::current().wait_for(&recovered) {
+        Ok(Some(result)) => result,
+        Ok(None) => Err(BoxliteError::Internal(Detail::new("the recovery of the home was cut off"))),
+        Err(cut) => Err(cut.error(
+            Detail::new("the home was still being recovered")
+                .hint("allow more time: the next open goes on with it"),
+        )),
+    }
 }

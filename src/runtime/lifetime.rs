@@ -9,22 +9,25 @@ use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spares;
 use crate::litebox::stop::{self, Patience};
+use crate::litebox::tenure::Tenure;
 
 /// What the background end of a dropped runtime may take.
 const DROP_LIMIT: Duration = Duration::from_secs(10);
 /// How long a drop may wait for threads that have nothing left to do but to close the database: milliseconds, but on a
-/// machine that has much else to do.
+/// machine that has much else to do. A program that ends right afterwards leaves nothing half done.
 const THREADS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Held by runtime handles only; dropped with the last one.
 #[derive(Debug)]
 pub(super) struct Lifetime {
     core: Arc<Core>,
+    /// Ends first: whoever opens the home from then on finds boxes without an owner.
+    tenure: Option<Tenure>,
 }
 
 impl Lifetime {
-    pub(super) fn of(core: Arc<Core>) -> Self {
-        Self { core }
+    pub(super) fn of(core: Arc<Core>, tenure: Tenure) -> Self {
+        Self { core, tenure: Some(tenure) }
     }
 }
 
@@ -36,6 +39,7 @@ impl Drop for Lifetime {
             std::mem::forget(self.core.clone());
             return;
         }
+        self.tenure = None;
         let idle = !self.core.begin_shutdown() || own_boxes(&self.core).is_empty();
         for live in own_boxes(&self.core) {
             // Their shims stop by themselves from here on, even if this process ends now.

@@ -339,6 +339,7 @@ async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> Boxli
     let owner = core.owner;
     // An id is taken twice once in 62^12 times; the database refuses it then.
     let id: BoxID = reserved(core, spec).unwrap_or_else(BoxIDMint::mint);
+    core.title.take(&id);
     let new = NewBox { id: id.clone(), name, options, owner_pid: owner.pid, owner_start: owner.start_time };
     let inserted = core.query(move |database| database.insert(&new)).await;
     if inserted.is_err() {

@@ -5,13 +5,13 @@ use std::path::Path;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images;
 use crate::litebox::command::nul_byte;
-use crate::litebox::spec::{BoxSpec, MemoryMib, Rootfs};
+use crate::litebox::spec::{BoxSpec, LEAST_MEMORY, MOST_DISK_GB, Rootfs};
 use crate::model::options::{NetworkSpec, RootfsSpec};
 
 const LONGEST_NAME: usize = 63;
-const LEAST_MEMORY: MemoryMib = MemoryMib(64);
-/// Sizes that mke2fs and the engine handle without special options.
-const DISK_SIZES_GB: std::ops::RangeInclusive<u64> = 1..=16 * 1024;
+
+/// The kernel's own bound (fs.nr_open) is the last.
+const OPEN_FILES: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 
 /// A box's name: `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}`.
 pub(super) fn name(name: Option<&str>) -> BoxliteResult<()> {
@@ -55,10 +55,10 @@ pub(super) fn spec(spec: &BoxSpec) -> BoxliteResult<()> {
             "ask for 64 MiB or more",
         );
     }
-    if !DISK_SIZES_GB.contains(&spec.disk_size_gb()) {
+    if !(1..=u64::from(MOST_DISK_GB)).contains(&spec.disk_size_gb()) {
         return wrong(
             "disk_size_gb",
-            &format!("disk_size_gb is {}: it may be 1 to {}", spec.disk_size_gb(), DISK_SIZES_GB.end()),
+            &format!("disk_size_gb is {}: it may be 1 to {MOST_DISK_GB}", spec.disk_size_gb()),
             "ask for a disk of 1 GiB or more",
         );
     }
@@ -69,6 +69,14 @@ pub(super) fn spec(spec: &BoxSpec) -> BoxliteResult<()> {
     }
     if options.pids_max == Some(0) {
         return wrong("pids_max", "pids_max is 0", "allow some processes, or leave it unset for the default");
+    }
+    if options.max_open_files.is_some_and(|files| !OPEN_FILES.contains(&files)) {
+        let problem = format!("max_open_files is not from 1 to {}", OPEN_FILES.end());
+        return wrong(
+            "max_open_files",
+            &problem,
+            "allow files within this range, or leave it unset for the default",
+        );
     }
     if options.working_dir.as_deref().is_some_and(|dir| !dir.starts_with('/'))
         || spec.extras.working_dir.as_ref().is_some_and(|dir| !dir.0.starts_with(b"/"))

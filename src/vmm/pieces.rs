@@ -1,7 +1,8 @@
 //! Where the programs and files are that a box needs besides this library.
 //!
-//! Order: the runtime option; `BOXLITE_RUNTIME_DIR`; around the object that holds this code (an installation's
-//! `libexec/boxlite`, or a workspace's `runtime/`). A missing piece is an error that names the file and the places.
+//! Order: the runtime option; `BOXLITE_RUNTIME_DIR`; an installation around the object that holds this code; the prefix
+//! that was compiled in; the workspace that the object lies in. A missing piece is an error that names the file and the
+//! places.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,8 +14,12 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 
 /// Path of the pieces below an installation's prefix.
 const LIBEXEC: &str = "libexec/boxlite";
-/// Parents of the object looked at: an installation needs three, a test in `target/release/deps` one more.
-const PARENTS: usize = 5;
+/// Parents of the object below which an installation has its pieces: `lib/<triplet>/lib...so` is the deepest.
+const PARENTS: usize = 3;
+/// Parents of the object below which a workspace has its own: a test in `target/<triplet>/release/deps` is the deepest.
+const WORKSPACE_PARENTS: usize = 5;
+/// Where what is installed apart from its pieces finds them: set when the library is built.
+const PREFIX: Option<&str> = option_env!("BOXLITE_PREFIX");
 
 /// A file that a box needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +76,7 @@ impl Finder {
         if let Some(dir) = secure_env(c"BOXLITE_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
             places.push(absolute(dir.into()));
         }
-        if let Some(object) = own_object() {
-            for parent in object.ancestors().skip(1).take(PARENTS) {
-                places.push(parent.join(LIBEXEC));
-                places.push(parent.join("runtime").join(LIBEXEC));
-            }
-        }
+        places.extend(around(own_object().as_deref(), PREFIX.map(Path::new)));
         Self { places }
     }
 
@@ -92,6 +92,16 @@ impl Finder {
             ))
         })
     }
+}
+
+/// The places around the object that holds this code, and below the compiled-in prefix, in their order.
+fn around(object: Option<&Path>, prefix: Option<&Path>) -> Vec<PathBuf> {
+    let parents = |count| object.into_iter().flat_map(move |object| object.ancestors().skip(1).take(count));
+    let installed = parents(PARENTS).map(|parent| parent.join(LIBEXEC));
+    // A relative one would mean another place in each directory that a program is started in.
+    let compiled_in = prefix.filter(|prefix| prefix.is_absolute()).map(|prefix| prefix.join(LIBEXEC));
+    let workspace = parents(WORKSPACE_PARENTS).map(|parent| parent.join("runtime").join(LIBEXEC));
+    installed.chain(compiled_in).chain(workspace).collect()
 }
 
 /// Finds the software emulator in PATH and the usual directories.
@@ -171,6 +181,33 @@ mod tests {
         assert!(error.hint().contains("make setup"));
         std::fs::write(dir.path().join("kernel.elf"), b"x").unwrap();
         assert_eq!(finder.find(Piece::Kernel).unwrap(), dir.path().join("kernel.elf"));
+    }
+
+    #[test]
+    fn an_installation_comes_before_the_prefix_and_that_before_a_workspace() {
+        let places = |object: &str, prefix: Option<&str>| -> Vec<String> {
+            let places = around(Some(Path::new(object)), prefix.map(Path::new));
+            places.iter().map(|place| place.display().to_string()).collect()
+        };
+        assert_eq!(
+            places("/opt/b/lib/triplet/libboxlite.so.0", Some("/usr/local")),
+            [
+                "/opt/b/lib/triplet/libexec/boxlite",
+                "/opt/b/lib/libexec/boxlite",
+                "/opt/b/libexec/boxlite",
+                "/usr/local/libexec/boxlite",
+                "/opt/b/lib/triplet/runtime/libexec/boxlite",
+                "/opt/b/lib/runtime/libexec/boxlite",
+                "/opt/b/runtime/libexec/boxlite",
+                "/opt/runtime/libexec/boxlite",
+                "/runtime/libexec/boxlite",
+            ]
+        );
+        let test = places("/src/target/x86_64/release/deps/test", Some("relative"));
+        assert_eq!(test.last().map(String::as_str), Some("/src/runtime/libexec/boxlite"));
+        assert_eq!(test.len(), 8);
+        assert_eq!(around(None, Some(Path::new("/usr"))), [Path::new("/usr/libexec/boxlite")]);
+        assert!(around(None, None).is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use boxlite_proto::shim::{Report, ShimSpec, StartFailure, Word, files};
+use boxlite_proto::shim::{Claim, Report, ShimSpec, StartFailure, Word, files};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -35,15 +35,18 @@ impl Owner {
         unsafe { libc::shutdown(self.socket.get_ref().as_raw_fd(), libc::SHUT_RDWR) };
     }
 
-    /// Makes the spare a box; on success its shim knows, whatever becomes of this process.
-    pub(crate) async fn claim(&self, detach: bool) -> BoxliteResult<()> {
-        let word = serde_json::to_vec(&Word::Claim { detach })
+    /// Makes the spare a box; on success its shim knows, whatever becomes of this process. Tells what was done for it, and
+    /// what each step took in microseconds.
+    pub(crate) async fn claim(&self, claim: Claim) -> BoxliteResult<Vec<(String, u64)>> {
+        let word = serde_json::to_vec(&Word::Claim(claim))
             .map_err(|error| BoxliteError::Internal(error.to_string().into()))?;
         descriptor::send_packet(self.socket.get_ref().as_fd(), &word, &[])
             .map_err(|error| shim_vanished(&error.to_string()))?;
         loop {
-            if self.report().await? == Report::Claimed {
-                return Ok(());
+            match self.report().await? {
+                Report::Claimed { stages } => return Ok(stages),
+                Report::Refused { why } => return Err(BoxliteError::Engine(Detail::new(why))),
+                Report::Started { .. } | Report::Stage { .. } | Report::Ready { .. } | Report::Failed(_) => {}
             }
         }
     }
@@ -181,7 +184,7 @@ impl StartingShim {
                 }
                 Report::Stage { name, at_us } => stages.push((name, at_us)),
                 // Nothing has been claimed yet.
-                Report::Claimed => {}
+                Report::Claimed { .. } | Report::Refused { .. } => {}
                 Report::Failed(failure) => {
                     if let Some(process) = &self.process {
                         process.ended().await;

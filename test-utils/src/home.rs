@@ -3,8 +3,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+/// What a runtime that ends leaves to the boxes' own processes is done by then: those have ten seconds, which a busy machine
+/// may lengthen.
+const GONE: Duration = Duration::from_secs(30);
 
 /// A home for one test. Dropping it deletes it, and fails the test when a process of one of its boxes is left.
 #[derive(Debug)]
@@ -61,9 +66,21 @@ impl Default for PerTestBoxHome {
 
 impl Drop for PerTestBoxHome {
     fn drop(&mut self) {
-        let left = processes_below(&self.path);
-        if !left.is_empty() && !std::thread::panicking() {
-            panic!("processes of boxes in {} are left: {left:?}", self.path.display());
+        if std::thread::panicking() {
+            return;
+        }
+        let deadline = Instant::now() + GONE;
+        loop {
+            let left = processes_below(&self.path);
+            if left.is_empty() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "processes of boxes in {} are left: {left:?}",
+                self.path.display()
+            );
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

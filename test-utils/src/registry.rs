@@ -32,6 +32,11 @@ pub struct Registry {
     options: RegistryOptions,
 }
 
+/// What a request takes to be logged, however busy the machine is.
+const LOGGED: Duration = Duration::from_secs(20);
+/// The same, to answer at all.
+const UP: Duration = Duration::from_secs(60);
+
 /// The service name and issuer that token services have to use.
 pub const TOKEN_SERVICE: &str = "boxlite-test";
 
@@ -120,10 +125,17 @@ impl Registry {
         log.lines().filter_map(access_line).collect()
     }
 
-    /// How often the content of `digest` was asked for since the start.
-    pub fn downloads(&self, digest: &str) -> usize {
+    /// How often the content of `digest` was asked for since the start. A request is logged a moment after its answer has
+    /// come: waited for until there are `expected`.
+    pub fn downloads(&self, digest: &str, expected: usize) -> usize {
         let path = format!("/blobs/{digest} ");
-        self.requests().iter().filter(|line| line.starts_with("GET ") && line.contains(&path)).count()
+        let count =
+            || self.requests().iter().filter(|line| line.starts_with("GET ") && line.contains(&path)).count();
+        let deadline = Instant::now() + LOGGED;
+        while count() < expected && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        count()
     }
 
     /// Stops answering without ending: connections are accepted and hang.
@@ -206,7 +218,7 @@ fn spawn(dir: &Path, port: u16, options: &RegistryOptions) -> io::Result<Child> 
 }
 
 fn wait_until_up(child: &mut Child, port: u16) -> io::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + UP;
     loop {
         if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(());
@@ -215,7 +227,7 @@ fn wait_until_up(child: &mut Child, port: u16) -> io::Result<()> {
             return Err(Error::other(format!("it ended: {status}")));
         }
         if Instant::now() > deadline {
-            return Err(Error::other("no answer within 20 s"));
+            return Err(Error::other(format!("no answer within {UP:?}")));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

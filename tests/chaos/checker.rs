@@ -15,8 +15,8 @@ use crate::report::{Event, Examination, Failure, Listed, say};
 use crate::rng::content;
 use crate::worker::{open, options};
 
-/// How long boxes have to be settled.
-const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+/// How long boxes have to be settled: ten seconds, and some more where the machine has no time for it.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
 pub(crate) async fn examine(order: Examination, go: &mut impl BufRead) {

@@ -41,6 +41,7 @@ impl Running {
         let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
             .arg(ROLE)
             .env("BOXLITE_TEST_HOOKS", "1")
+            .env("BOXLITE_BOOT_SECONDS", "120")
             .env("TMPDIR", tmp)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

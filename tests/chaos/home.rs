@@ -11,8 +11,8 @@ const RUNNING: [&str; 2] = ["shim.pid", "agent.sock"];
 const DATABASE: [&str; 3] = ["boxlite.db", "tsc-khz", "kvm-report"];
 /// Directories that are empty when nobody works.
 const EMPTY: [&str; 6] = ["locks", "tmp", "spares", "images/locks", "images/tmp", "templates/locks"];
-/// Files of a template, and what lies beside templates.
-const TEMPLATE: [&str; 4] = ["ram", "state", "template.json", "checked"];
+/// Files of a template (the disk where a box is set up in it), and what lies beside templates.
+const TEMPLATE: [&str; 5] = ["ram", "state", "box.qcow2", "template.json", "checked"];
 const BESIDE_TEMPLATES: [&str; 2] = ["locks", "digests"];
 
 /// Everything in `home` that should not be there, given the boxes there are and those that run.

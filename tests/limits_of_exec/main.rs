@@ -3,7 +3,9 @@
 //! Every test has a machine of its own.
 
 mod amounts;
+mod crowded;
 mod ends;
+mod inside;
 mod many;
 mod streams;
 mod terminal;
@@ -13,8 +15,9 @@ mod vm;
 
 use std::time::Duration;
 
-use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, LiteBox, RootfsSpec};
+use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, Execution, LiteBox, RootfsSpec};
 use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
+use futures::StreamExt;
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 /// Held for writing by the test that counts this process's descriptors, for reading by all others.
@@ -57,6 +60,15 @@ impl Bench {
         (code, String::from_utf8(stdout).expect("UTF-8"))
     }
 
+    /// An execution of a script that has said that it is ready.
+    async fn ready(&self, script: &str) -> Execution {
+        let mut execution = self.sandbox.exec(shell(script)).await.expect("an execution");
+        let mut stdout = execution.stdout().expect("stdout");
+        let first = within("its readiness", stdout.next()).await.expect("the script says when it is ready");
+        assert!(first.starts_with("ready"), "{first:?}");
+        execution
+    }
+
     async fn end(self) {
         self.runtime.shutdown(Some(0)).await.expect("the end");
         drop(self.home);
@@ -67,8 +79,10 @@ fn shell(script: &str) -> BoxCommand {
     BoxCommand::new("sh").args(["-c", script])
 }
 
+/// For what a right product does soon, however busy the machine is; less than anything here sleeps.
+const PATIENCE: Duration = Duration::from_secs(200);
+
 /// The value of a future that must be there in time.
-async fn within<T>(seconds: u64, what: &str, future: impl Future<Output = T>) -> T {
-    let deadline = Duration::from_secs(seconds);
-    tokio::time::timeout(deadline, future).await.unwrap_or_else(|_| panic!("{what}: not within {seconds} s"))
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }

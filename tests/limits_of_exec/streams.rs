@@ -1,7 +1,5 @@
 //! stdin, stdout and stderr: nothing lost, nothing mixed, nobody waits for ever.
 
-use std::time::{Duration, Instant};
-
 use boxlite::images::ProgressSink;
 use boxlite::litebox::{OutputMode, RunControl, RunOptions, StdinMode};
 use boxlite::{BoxCommand, BoxliteError};
@@ -31,17 +29,17 @@ async fn stdin_is_written_echoed_and_closed() {
         stdin.write_all(b"late").await.expect_err("a closed stdin takes nothing");
         boxlite::BoxliteResult::Ok(())
     });
-    let back: Vec<_> = within(60, "the echo", stdout.bytes().try_collect()).await.expect("no cut");
+    let back: Vec<_> = within("the echo", stdout.bytes().try_collect()).await.expect("no cut");
     let back = back.concat();
     writer.await.expect("the writer").expect("writing");
     assert_eq!(back.len(), sent.len());
     assert!(back == sent, "bytes have changed on their way");
-    assert_eq!(within(10, "the end of the echo", execution.wait()).await.expect("the end").exit_code, 0);
+    assert_eq!(within("the end of the echo", execution.wait()).await.expect("the end").exit_code, 0);
 
     // A process that stops reading: the writer is told, and is not left waiting.
     let mut execution = bench.sandbox.exec(BoxCommand::new("head").args(["-c", "5"])).await.expect("head");
     let mut stdin = execution.stdin().expect("stdin");
-    let refused = within(30, "the refusal", async {
+    let refused = within("the refusal", async {
         loop {
             if let Err(error) = stdin.write_all(&[b'x'; 65536]).await {
                 return error;
@@ -57,7 +55,7 @@ async fn stdin_is_written_echoed_and_closed() {
     let mut execution = bench.sandbox.exec(BoxCommand::new("cat")).await.expect("cat");
     drop(execution.stdin());
     assert_eq!(
-        within(10, "the end after a dropped stdin", execution.wait()).await.expect("the end").exit_code,
+        within("the end after a dropped stdin", execution.wait()).await.expect("the end").exit_code,
         0
     );
     bench.end().await;
@@ -73,7 +71,7 @@ async fn a_kept_stdin_ends_where_it_is_closed_though_its_writer_leaves_at_once()
         stdin.write_all(&[b'x'; 18144]).await.expect("writing");
         stdin.close();
         drop(stdin);
-        let ended = within(10, "the end of a closed stdin", execution.wait()).await.expect("the end");
+        let ended = within("the end of a closed stdin", execution.wait()).await.expect("the end");
         assert_eq!(ended.exit_code, 0, "round {round}");
     }
     bench.end().await;
@@ -110,7 +108,7 @@ async fn sixteen_executions_at_once_never_mix() {
             (number, code, text(out.expect("stdout")), text(err.expect("stderr")))
         }
     });
-    let all = within(120, "sixteen executions", futures::future::join_all(running)).await;
+    let all = within("sixteen executions", futures::future::join_all(running)).await;
     for (number, code, out, err) in all {
         let lines = |which: &str| -> String {
             (0..300).map(|i| format!("tag{number} {which} {number} word{number} {i}\n")).collect()
@@ -127,12 +125,10 @@ async fn a_child_in_the_background_does_not_hold_a_run() {
     let bench = Bench::new().await;
     let (_cancel, cancelled) = watch::channel(false);
     let control = RunControl { deadline: None, cancelled };
-    let began = Instant::now();
-    let command = shell("sleep 300 & echo $!");
+    let command = shell("sleep 600 & echo $!");
     let progress = ProgressSink::none();
     let running = bench.sandbox.run(command, RunOptions::default(), &progress, control);
-    let output = within(20, "the run", running).await.map_err(|failure| failure.error).expect("a run");
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let output = within("the run", running).await.map_err(|failure| failure.error).expect("a run");
     assert_eq!((output.exit.exit_code, output.output_still_open), (0, true));
     // It goes on: an execution's end is not the end of what it started.
     let child = String::from_utf8(output.stdout).expect("UTF-8");
@@ -146,26 +142,27 @@ async fn what_the_box_has_forgotten_is_no_cut() {
     let bench = Bench::new().await;
     let mut kept = bench.sandbox.exec(shell("echo all")).await.expect("an execution");
     // Writes on after its end, so that its counts of then say too little.
-    let mut late =
-        bench.sandbox.exec(shell("(sleep 0.3; echo late) & echo early")).await.expect("an execution");
+    let script = "(while [ ! -e /tmp/go ]; do sleep 0.1; done; echo late) & echo early";
+    let mut late = bench.sandbox.exec(shell(script)).await.expect("an execution");
     let (kept_out, late_out) =
         (kept.stdout().expect("stdout").bytes(), late.stdout().expect("stdout").bytes());
     kept.wait().await.expect("the end");
     late.wait().await.expect("the end");
+    assert_eq!(bench.say(shell("touch /tmp/go")).await.0, 0);
     let mut others = Vec::new();
     for _ in 0..70 {
         let other = bench.sandbox.exec(BoxCommand::new("true")).await.expect("an execution");
         others.push(tokio::spawn(async move { other.wait().await }));
     }
     for other in others {
-        within(60, "another command", other).await.expect("a task").expect("the end");
+        within("another command", other).await.expect("a task").expect("the end");
     }
     let kept_out: Vec<_> = kept_out.try_collect().await.expect("nothing is missing");
     assert_eq!(kept_out.concat(), b"all\n");
     let mut late_out = late_out;
     let mut text = Vec::new();
     let error = loop {
-        match within(10, "the output", late_out.next()).await {
+        match within("the output", late_out.next()).await {
             Some(Ok(part)) => text.extend_from_slice(&part),
             Some(Err(error)) => break error.to_string(),
             None => panic!("nobody can know that this was all"),

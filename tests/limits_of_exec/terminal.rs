@@ -38,7 +38,7 @@ impl Screen {
                 }
             }
         };
-        within(20, text, reading).await;
+        within(text, reading).await;
     }
 }
 
@@ -68,7 +68,7 @@ async fn a_terminal_is_real_has_a_size_and_passes_the_interrupt_key() {
     // The end-of-file key, which `cat` obeys.
     stdin.write_all(b"\x04").await.expect("writing");
     screen.until("over\r\n").await;
-    let result = within(10, "the end", execution.wait()).await.expect("the end");
+    let result = within("the end", execution.wait()).await.expect("the end");
     assert_eq!(result.exit_code, 4);
 
     // The interrupt key reaches the group in front: the inner process dies of it, only then the shell's trap runs.
@@ -79,14 +79,14 @@ async fn a_terminal_is_real_has_a_size_and_passes_the_interrupt_key() {
     screen.until("ready\r\n").await;
     stdin.write_all(b"\x03").await.expect("writing");
     screen.until("caught\r\n").await;
-    assert_eq!(within(10, "the end", execution.wait()).await.expect("the end").exit_code, 3);
+    assert_eq!(within("the end", execution.wait()).await.expect("the end").exit_code, 3);
 
     // Nobody handles it: the process dies of SIGINT.
     let command = BoxCommand::new("sleep").arg("300").tty(true);
     let mut execution = bench.sandbox.exec(command).await.expect("a terminal");
     let mut stdin = execution.stdin().expect("stdin");
     stdin.write_all(b"\x03").await.expect("writing");
-    let result = within(10, "the end", execution.wait()).await.expect("the end");
+    let result = within("the end", execution.wait()).await.expect("the end");
     assert_eq!(result.exit_code, -libc::SIGINT);
 
     // Without a terminal there is none to resize.
@@ -94,6 +94,20 @@ async fn a_terminal_is_real_has_a_size_and_passes_the_interrupt_key() {
         bench.sandbox.exec(shell("test -t 0 && exit 9; sleep 1; exit 0")).await.expect("no terminal");
     let refused = execution.resize_tty(10, 10).await.expect_err("no terminal");
     assert!(!refused.to_string().is_empty());
+    assert_eq!(execution.wait().await.expect("the end").exit_code, 0);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn closing_a_terminals_input_is_its_end_of_file() {
+    let bench = Bench::new().await;
+    let mut execution = bench.sandbox.exec(shell("cat; echo over").tty(true)).await.expect("a terminal");
+    let mut stdin = execution.stdin().expect("stdin");
+    let mut screen = Screen::of(&mut execution);
+    stdin.write_all(b"hello\n").await.expect("written");
+    screen.until("hello\r\nhello\r\n").await;
+    stdin.close();
+    screen.until("over\r\n").await;
     assert_eq!(execution.wait().await.expect("the end").exit_code, 0);
     bench.end().await;
 }

@@ -76,7 +76,7 @@ pub(crate) async fn check(home: &Path, registry: &Registry, notes: &Notes, seed:
         let image =
             runtime.images().unwrap().get(&registry.image(name)).await.unwrap().expect("it was pulled");
         for layer in &image.layers {
-            let downloads = registry.downloads(&layer.digest.to_string());
+            let downloads = registry.downloads(&layer.digest.to_string(), 1);
             assert_eq!(downloads, 1, "seed {seed}: {} of {}", layer.digest, image.reference);
         }
     }

@@ -40,6 +40,10 @@ impl Operation {
             // Another stopped it while the command was started or ran.
             (Self::Exec, BoxliteError::Stopped(_)) => true,
             (Self::Remove, BoxliteError::InvalidState(text)) => text.contains("cannot remove"),
+            // The host had no time for its machine.
+            (Self::Start | Self::Exec, BoxliteError::Engine(text)) => {
+                after >= Duration::from_secs(29) && text.contains("did not answer")
+            }
             // Never before its time.
             (Self::Start | Self::Exec | Self::Stop | Self::Remove, BoxliteError::Busy(text)) => {
                 after >= Duration::from_secs(29) && text.contains("process")

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use again::Another;
 use boxlite::runtime::options::BoxliteOptions;
-use boxlite::{BoxliteRuntime, ImageRegistry};
+use boxlite::{BoxliteResult, BoxliteRuntime, ImageRegistry};
 use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
 use boxlite_test_utils::oci::{Layout, Packing, tar_of};
 use boxlite_test_utils::registry::Registry;
@@ -28,11 +28,14 @@ use worker::{IMAGES, Order};
 
 const PROCESSES: u32 = 8;
 /// Alone on two cores it takes about two minutes; a deadlock is told from a busy machine by this.
-const DEADLINE: Duration = Duration::from_secs(500);
+const DEADLINE: Duration = Duration::from_secs(1500);
+
+fn open_if_free(home: &Path, registries: Vec<ImageRegistry>) -> BoxliteResult<BoxliteRuntime> {
+    BoxliteRuntime::new(BoxliteOptions { home_dir: home.to_owned(), image_registries: registries })
+}
 
 fn open(home: &Path, registries: Vec<ImageRegistry>) -> BoxliteRuntime {
-    let options = BoxliteOptions { home_dir: home.to_owned(), image_registries: registries };
-    BoxliteRuntime::new(options).expect("a home that others use can be opened")
+    open_if_free(home, registries).expect("a home that others use can be opened")
 }
 
 /// What another process of this program does, by its order.

@@ -11,7 +11,7 @@ async fn a_crash_is_told_by_the_next_runtime_and_kept_until_the_next_start() {
     let dir = left.dir(&home);
     let engine = processes_naming(&left.id).into_iter().find(|pid| *pid != left.pid).unwrap();
     kill(engine);
-    within(Duration::from_secs(10), "the shim tells the end", || processes_naming(&left.id).is_empty()).await;
+    within(PATIENCE, "the shim tells the end", || processes_naming(&left.id).is_empty()).await;
     assert!(dir.join("exit").exists());
     for _ in 0..2 {
         let runtime = open(&home);

@@ -56,6 +56,27 @@ async fn a_directory_without_a_row_goes_when_the_home_is_opened() {
 }
 
 #[tokio::test]
+async fn a_box_that_goes_with_its_runtime_is_gone_for_the_next_one_also_in_one_process() {
+    let home = PerTestBoxHome::new();
+    let lives = open(&home);
+    let brief = BoxOptions { auto_remove: true, detach: false, ..detached() };
+    let kept = lives.create(brief.clone(), Some("kept".into())).await.unwrap();
+    let ends = open(&home);
+    ends.create(brief, Some("gone".into())).await.unwrap();
+    // Whose runtime lives has its box; the handle of a box keeps no runtime.
+    drop(ends);
+    let next = open(&home);
+    assert!(!next.exists("gone").await.unwrap());
+    assert!(next.exists("kept").await.unwrap());
+    drop((lives, next));
+    let last = open(&home);
+    assert!(!last.exists("kept").await.unwrap());
+    drop((last, kept));
+    closed(&home).await;
+    assert_clean(&home, &[], &[]);
+}
+
+#[tokio::test]
 async fn acts_that_nobody_finished_are_settled() {
     let home = PerTestBoxHome::new();
     let left = Left::in_home(&home).await;

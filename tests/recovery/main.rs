@@ -15,7 +15,6 @@ mod watching;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use boxlite::runtime::options::BoxliteOptions;
 use boxlite::util::is_process_alive;
@@ -23,7 +22,7 @@ use boxlite::{BoxCommand, BoxOptions, BoxliteError, BoxliteResult, BoxliteRuntim
 use boxlite_test_utils::home::PerTestBoxHome;
 use processes::processes_naming;
 use small_box::small_box;
-use waiting::within;
+use waiting::{PATIENCE, within};
 
 fn try_open(home: &Path) -> BoxliteResult<BoxliteRuntime> {
     BoxliteRuntime::new(BoxliteOptions { home_dir: home.to_owned(), image_registries: Vec::new() })
@@ -64,10 +63,7 @@ impl Left {
     /// Kills its shim, and with it the machine, and waits until both are gone.
     async fn kill(&self) {
         kill(self.pid);
-        within(Duration::from_secs(5), "the machine ends with its shim", || {
-            processes_naming(&self.id).is_empty()
-        })
-        .await;
+        within(PATIENCE, "the machine ends with its shim", || processes_naming(&self.id).is_empty()).await;
     }
 }
 
@@ -129,8 +125,5 @@ fn assert_names_database(error: &BoxliteError) {
 
 /// Waits for the ended runtime's threads to have closed the database.
 async fn closed(home: &PerTestBoxHome) {
-    within(Duration::from_secs(10), "the database is closed", || {
-        !home.path.join("db/boxlite.db-wal").exists()
-    })
-    .await;
+    within(PATIENCE, "the database is closed", || !home.path.join("db/boxlite.db-wal").exists()).await;
 }

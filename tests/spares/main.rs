@@ -12,6 +12,7 @@ mod waiting;
 
 mod claiming;
 mod leaving;
+mod swapping;
 
 use std::fs;
 use std::path::Path;
@@ -21,10 +22,10 @@ use boxlite::{BoxCommand, BoxliteRuntime, LiteBox};
 use boxlite_test_utils::home::PerTestBoxHome;
 use futures::StreamExt;
 use small_box::small_box;
-use waiting::within;
+use waiting::{PATIENCE, within};
 
 /// Until there is a spare: the first rest, a clone, the warm-up; where there is no template yet, its making, too.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(300);
 
 fn open(home: &Path, spares: u32) -> BoxliteRuntime {
     BoxliteRuntime::builder().home_dir(home).spares(spares).build().unwrap()
@@ -36,6 +37,8 @@ async fn with_spare(home: &PerTestBoxHome) -> BoxliteRuntime {
     let first = runtime.create(small_box(), None).await.unwrap();
     first.start().await.unwrap();
     ready(&runtime).await;
+    let commands = runtime.metrics().await.unwrap().total_commands_executed();
+    assert_eq!(commands, 0, "nobody has asked for those that warm a spare up");
     runtime.remove(first.id().as_str(), true).await.unwrap();
     runtime
 }

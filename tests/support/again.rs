@@ -4,13 +4,13 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ORDER: &str = "BOXLITE_TEST_ORDER";
 /// Begins what the other process says to the test, among what its test harness prints.
 const MARK: char = '@';
 /// No other process is silent for longer, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What this process was started for.
 pub(crate) fn order() -> Option<String> {
@@ -65,6 +65,26 @@ impl Another {
     pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: kill takes two integers; the child is not reaped yet, so the pid is its.
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// Stops it, and returns when none of its threads takes a step any more: a signal reaches them one by one. One that has
+    /// ended stands still, too.
+    #[allow(dead_code)]
+    pub(crate) fn stand_still(&self) {
+        self.signal(libc::SIGSTOP);
+        let threads = format!("/proc/{}/task", self.pid());
+        let deadline = Instant::now() + PATIENCE;
+        let moves = |thread: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next());
+            state.is_some_and(|state| !"TZX".contains(state))
+        };
+        while std::fs::read_dir(&threads)
+            .is_ok_and(|mut threads| threads.any(|thread| thread.is_ok_and(moves)))
+        {
+            assert!(Instant::now() < deadline, "process {} does not stop", self.pid());
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// How it ended, if it has.

@@ -7,9 +7,17 @@ pub(crate) struct Function {
     /// Its name.
     pub(crate) name: String,
     /// Type of its result, as the header has it.
-    result: String,
-    /// Types of its parameters, without their names.
-    parameters: Vec<String>,
+    pub(crate) result: String,
+    /// Its parameters, in their order.
+    pub(crate) parameters: Vec<Parameter>,
+}
+
+/// One parameter of a function.
+pub(crate) struct Parameter {
+    /// Its type, as the header has it.
+    pub(crate) kind: String,
+    /// Its name.
+    pub(crate) name: String,
 }
 
 /// All functions that `header` declares.
@@ -41,16 +49,16 @@ fn function(declaration: &str) -> Option<Function> {
     assert!(name.starts_with("boxlite_"), "a function without our prefix: {declaration}");
     let parameters = match parameters.trim() {
         "void" => Vec::new(),
-        list => list.split(',').map(parameter_type).collect(),
+        list => list.split(',').map(parameter).collect(),
     };
     Some(Function { name, result: before[..at].trim().to_owned(), parameters })
 }
 
-/// `const char *name` without the name.
-fn parameter_type(parameter: &str) -> String {
-    let end = parameter.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    assert!(!end.trim().is_empty(), "a parameter without a name: {parameter}");
-    end.trim().to_owned()
+/// `const char *name`, taken apart.
+fn parameter(text: &str) -> Parameter {
+    let kind = text.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    assert!(!kind.trim().is_empty(), "a parameter without a name: {text}");
+    Parameter { kind: kind.trim().to_owned(), name: text[kind.len()..].to_owned() }
 }
 
 /// A program, both C99 and C++17, that calls every function with NULL and 0. Those that return a code must refuse that,
@@ -83,9 +91,9 @@ pub(crate) fn calls_of_every_function(functions: &[Function]) -> String {
 fn call(function: &Function) -> String {
     let name = &function.name;
     let mut text = format!("static void call_{name}(void) {{\n");
-    let takes_error = function.parameters.last().is_some_and(|kind| kind == "boxlite_error **");
+    let takes_error = function.parameters.last().is_some_and(|last| last.kind == "boxlite_error **");
     let mut arguments = Vec::new();
-    for (index, kind) in function.parameters.iter().enumerate() {
+    for (index, Parameter { kind, .. }) in function.parameters.iter().enumerate() {
         if takes_error && index + 1 == function.parameters.len() {
             text.push_str("    boxlite_error *error = NULL;\n");
             arguments.push("&error".to_owned());

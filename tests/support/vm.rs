@@ -9,7 +9,7 @@ use boxlite_test_utils::home::PerTestBoxHome;
 use futures::TryStreamExt;
 
 /// No command of a test takes longer, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A runtime on a test's home.
 pub(crate) fn open(home: &PerTestBoxHome, registries: Vec<ImageRegistry>) -> BoxliteRuntime {

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// For what a right product does soon, however busy the machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Looks again and again whether something holds, for `limit` at most.
 pub(crate) async fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;

@@ -3,11 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use boxlite::{BoxCommand, BoxStatus};
 
-use crate::waiting::within;
+use crate::waiting::{PATIENCE, within};
 use crate::{home, is_clone, open, open_with, options, output, started, templates};
 
 /// Makes a template pass for one whose files were read through as they are now.
@@ -71,16 +70,16 @@ async fn a_box_whose_template_is_cut_off_under_it_fails_and_says_why() {
     let home = home();
     let runtime = open(&home);
     runtime.prepare(&options()).await.unwrap();
+    let (whole, _) = templates(&home);
     let sandbox = started(&runtime).await;
     let script = "read go; cat /bin/* | wc -c; sleep 60";
     let mut waiting = sandbox.exec(BoxCommand::new("sh").args(["-c", script])).await.unwrap();
     let mut stdin = waiting.stdin().unwrap();
-    let (whole, _) = templates(&home);
     File::options().write(true).open(whole[0].join("ram")).unwrap().set_len(0).unwrap();
     // Whatever the box does next needs a page that is gone. It may do so by itself.
     let _ = stdin.write_all(b"go\n").await;
     assert!(waiting.wait().await.is_err());
-    within(Duration::from_secs(20), "the box ends", || sandbox.info().status == BoxStatus::Failed).await;
+    within(PATIENCE, "the box ends", || sandbox.info().status == BoxStatus::Failed).await;
     let reason = sandbox.info().failure.unwrap_or_default();
     assert!(reason.contains("signal 7") && reason.contains("template"), "{reason}");
     runtime.shutdown(None).await.unwrap();

@@ -1,17 +1,24 @@
 //! Templates and the boxes cloned from them, in real virtual machines: what a clone shares, what it does not, and what
 //! happens when a template is damaged, lost, or in the making.
 
+#[path = "../support/processes.rs"]
+mod processes;
 #[path = "../support/small_box.rs"]
 mod small_box;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 #[path = "../support/waiting.rs"]
 mod waiting;
 
 mod clones;
 mod faults;
 mod making;
+mod programs;
+mod set_up;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, LiteBox};
 use boxlite_test_utils::home::PerTestBoxHome;
@@ -56,6 +63,9 @@ fn is_clone(sandbox: &LiteBox) -> bool {
     has("restore")
 }
 
+/// Until a template is made in the background.
+const MADE: Duration = Duration::from_secs(300);
+
 /// The directories of whole templates, and names of all else that makers may leave.
 fn templates(home: &PerTestBoxHome) -> (Vec<PathBuf>, Vec<String>) {
     let (mut whole, mut rest) = (Vec::new(), Vec::new());
@@ -75,4 +85,9 @@ fn templates(home: &PerTestBoxHome) -> (Vec<PathBuf>, Vec<String>) {
             .map(|entry| format!("locks/{}", entry.file_name().to_string_lossy())),
     );
     (whole, rest)
+}
+
+/// Those of any image; one in which a box is set up is made in the background, some time after a clone's start.
+fn bare_templates(home: &PerTestBoxHome) -> Vec<PathBuf> {
+    templates(home).0.into_iter().filter(|template| !template.join("box.qcow2").exists()).collect()
 }

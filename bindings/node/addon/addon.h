@@ -62,6 +62,7 @@ struct handle {
     void *pointer;
     unsigned uses;
     bool closed, collected;
+    struct handle *of;             /* whose pointer this one shares, and keeps */
     napi_ref progress;             /* KIND_CALL: the function to report to */
     int fds[3];                    /* KIND_EXECUTION: taken, not yet claimed: stdin, stdout or terminal, stderr */
 };
@@ -70,6 +71,8 @@ struct handle {
 napi_value handle_new(napi_env napi, enum kind kind, void *pointer, struct handle **made);
 /* NULL with an exception pending when `value` is no such handle or was closed. */
 struct handle *handle_from(napi_env napi, napi_value value, enum kind kind);
+/* One more handle of the same: what it stands for is there until both are closed. NULL with an exception pending. */
+napi_value handle_share(napi_env napi, struct handle *handle);
 void handle_use(struct handle *handle);
 void handle_unuse(struct handle *handle);
 napi_value handle_close(napi_env napi, napi_callback_info info);
@@ -124,6 +127,7 @@ void operations_forget(struct env *env);
 /* Takes `fd` over: { watch, ended }, where ended is a promise. */
 napi_value watch_new(napi_env napi, int fd);
 napi_value watch_ref(napi_env napi, napi_callback_info info);
+napi_value watch_end(napi_env napi, napi_callback_info info);
 void watches_close(struct env *env);
 
 /* ---- values.c ---- */
@@ -166,10 +170,14 @@ void reader_begin(struct reader *reader, napi_env napi, napi_value object);
 bool read_value(struct reader *reader, const char *key, napi_value *value);
 bool read_text(struct reader *reader, const char *key);
 bool read_number(struct reader *reader, const char *key);
+bool read_natural(struct reader *reader, const char *key);     /* refuses what is less than 0 */
 bool read_flag(struct reader *reader, const char *key);
 bool read_pairs(struct reader *reader, const char *key);
 /* The next of the pairs, in reader->key and reader->text, which is NULL when its value is nothing. */
 bool next_pair(struct reader *reader);
+/* An array, and then each of it in reader->text. */
+bool read_texts(struct reader *reader, const char *key);
+bool next_text(struct reader *reader, const char *key);
 /* Throws when a function of the library refused what was read. */
 void reader_check(struct reader *reader, boxlite_code code);
 /* True when all was well. */
@@ -200,13 +208,24 @@ napi_value runtime_shutdown(napi_env napi, napi_callback_info info);
 napi_value runtime_repair(napi_env napi, napi_callback_info info);
 napi_value runtime_system_check(napi_env napi, napi_callback_info info);
 napi_value runtime_prepare(napi_env napi, napi_callback_info info);
+napi_value runtime_metrics(napi_env napi, napi_callback_info info);
+napi_value image_pull(napi_env napi, napi_callback_info info);
+napi_value image_get(napi_env napi, napi_callback_info info);
+napi_value image_list(napi_env napi, napi_callback_info info);
+napi_value image_remove(napi_env napi, napi_callback_info info);
+napi_value image_prune(napi_env napi, napi_callback_info info);
 napi_value box_create(napi_env napi, napi_callback_info info);
+napi_value box_get_or_create(napi_env napi, napi_callback_info info);
 napi_value box_get(napi_env napi, napi_callback_info info);
 napi_value box_remove(napi_env napi, napi_callback_info info);
 napi_value box_list(napi_env napi, napi_callback_info info);
 napi_value box_info(napi_env napi, napi_callback_info info);
 napi_value box_start(napi_env napi, napi_callback_info info);
 napi_value box_stop(napi_env napi, napi_callback_info info);
+napi_value box_watch(napi_env napi, napi_callback_info info);
+napi_value box_wait(napi_env napi, napi_callback_info info);
+napi_value box_log(napi_env napi, napi_callback_info info);
+napi_value box_metrics(napi_env napi, napi_callback_info info);
 napi_value box_copy_in(napi_env napi, napi_callback_info info);
 napi_value box_copy_out(napi_env napi, napi_callback_info info);
 napi_value box_copy_in_tar(napi_env napi, napi_callback_info info);

@@ -11,6 +11,7 @@ struct boxing {
     boxlite_list_options *list_options;
     char *text;
     int32_t force;
+    int32_t created;
     boxlite_box *made;
     boxlite_info *info;
     boxlite_info_list *list;
@@ -76,21 +77,49 @@ static void create_work(struct operation *operation)
                                      &operation->error);
 }
 
-/* create(runtime, options, name, call): { handle, id, name } */
-napi_value box_create(napi_env napi, napi_callback_info info)
+static napi_value creation(napi_env napi, napi_callback_info info, void (*work)(struct operation *),
+                           napi_value (*result)(napi_env, struct operation *))
 {
     napi_value args[ARGS_MAX];
     struct boxing *boxing;
     args_get(napi, info, args);
-    if ((boxing = begin(napi, args[0], KIND_RUNTIME, args[3], create_work)) == NULL) {
+    if ((boxing = begin(napi, args[0], KIND_RUNTIME, args[3], work)) == NULL) {
         return NULL;
     }
-    boxing->operation.result = made_result;
+    boxing->operation.result = result;
     if ((!is_nothing(napi, args[2]) && !to_text(napi, args[2], "name", &boxing->text))
         || (boxing->options = box_options_from(napi, args[1])) == NULL) {
         return operation_drop(boxing);
     }
     return operation_start(boxing);
+}
+
+/* create(runtime, options, name, call): { handle, id, name } */
+napi_value box_create(napi_env napi, napi_callback_info info)
+{
+    return creation(napi, info, create_work, made_result);
+}
+
+static void get_or_create_work(struct operation *operation)
+{
+    struct boxing *boxing = (struct boxing *)operation;
+    operation->code = boxlite_get_or_create(boxing->runtime, boxing->options, boxing->text, operation->call,
+                                            &boxing->created, &boxing->made, &operation->error);
+}
+
+static napi_value had_result(napi_env napi, struct operation *operation)
+{
+    napi_value result = made_result(napi, operation);
+    if (result != NULL) {
+        set_flag(napi, result, "created", ((struct boxing *)operation)->created);
+    }
+    return result;
+}
+
+/* getOrCreate(runtime, options, name, call): { handle, id, name, created } */
+napi_value box_get_or_create(napi_env napi, napi_callback_info info)
+{
+    return creation(napi, info, get_or_create_work, had_result);
 }
 
 static void get_work(struct operation *operation)

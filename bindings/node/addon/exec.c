@@ -238,7 +238,7 @@ static napi_value executions_result(napi_env napi, struct operation *operation)
     for (size_t i = 0; i < boxlite_execution_list_len(list); i++) {
         const boxlite_execution_info *info = boxlite_execution_list_at(list, i);
         const boxlite_exit *exit = boxlite_execution_info_exit(info);
-        napi_value one, words;
+        napi_value one, words, taken;
         napi_create_object(napi, &one);
         napi_create_array(napi, &words);
         for (size_t word = 0; word < boxlite_execution_info_arg_len(info); word++) {
@@ -248,6 +248,15 @@ static napi_value executions_result(napi_env napi, struct operation *operation)
         set_value(napi, one, "args", words);
         set_number(napi, one, "startedAt", (double)boxlite_execution_info_started_at_ms(info));
         set_flag(napi, one, "tty", boxlite_execution_info_tty(info));
+        set_number(napi, one, "stdin", boxlite_execution_info_stdin(info));
+        set_number(napi, one, "stdout", boxlite_execution_info_stdout(info));
+        set_number(napi, one, "stderr", boxlite_execution_info_stderr(info));
+        set_flag(napi, one, "mergeStderr", boxlite_execution_info_merge_stderr(info));
+        napi_create_object(napi, &taken);
+        set_flag(napi, taken, "stdin", boxlite_execution_info_stdin_taken(info));
+        set_flag(napi, taken, "stdout", boxlite_execution_info_stdout_taken(info));
+        set_flag(napi, taken, "stderr", boxlite_execution_info_stderr_taken(info));
+        set_value(napi, one, "taken", taken);
         set_value(napi, one, "exit", exit == NULL ? js_text(napi, NULL) : js_exit(napi, exit));
         napi_set_element(napi, result, (uint32_t)i, one);
     }

@@ -197,10 +197,11 @@ static napi_value state_result(napi_env napi, struct operation *operation)
     set_number(napi, result, "total", (double)boxlite_stream_state_total(state));
     set_number(napi, result, "dropped", (double)boxlite_stream_state_dropped(state));
     set_flag(napi, result, "closed", boxlite_stream_state_closed(state));
+    set_flag(napi, result, "takenOver", boxlite_stream_state_taken_over(state));
     return result;
 }
 
-/* executionStreamState(execution, which, call): { first, total, dropped, closed } */
+/* executionStreamState(execution, which, call): { first, total, dropped, closed, takenOver } */
 napi_value execution_stream_state(napi_env napi, napi_callback_info info)
 {
     napi_value args[ARGS_MAX];

@@ -36,7 +36,11 @@ static void settle(struct handle *handle)
                 handle->fds[i] = -1;
             }
         }
-        pointer_free(handle->kind, handle->pointer);
+        if (handle->of != NULL) {
+            handle_unuse(handle->of);
+        } else {
+            pointer_free(handle->kind, handle->pointer);
+        }
         handle->pointer = NULL;
     }
     if (handle->collected) {
@@ -98,6 +102,23 @@ struct handle *handle_from(napi_env napi, napi_value value, enum kind kind)
         return NULL;
     }
     return handle;
+}
+
+napi_value handle_share(napi_env napi, struct handle *of)
+{
+    struct handle *handle = calloc(1, sizeof *handle);
+    napi_value value;
+    if (handle == NULL) {
+        napi_throw_error(napi, NULL, "boxlite: out of memory");
+        return NULL;
+    }
+    *handle = (struct handle){.kind = of->kind, .pointer = of->pointer, .of = of, .fds = {-1, -1, -1}};
+    if (napi_create_external(napi, handle, collected, NULL, &value) != napi_ok) {
+        free(handle);
+        return NULL;
+    }
+    handle_use(of);
+    return value;
 }
 
 void handle_use(struct handle *handle)

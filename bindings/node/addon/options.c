@@ -55,6 +55,18 @@ boxlite_box_options *box_options_from(napi_env napi, napi_value value)
     if (read_number(r, "engine")) {
         reader_check(r, boxlite_box_options_set_engine(options, int32(r->number), &r->error));
     }
+    if (read_natural(r, "maxLifetime")) {
+        reader_check(r, boxlite_box_options_set_max_lifetime_ms(options, (int64_t)r->number, &r->error));
+    }
+    if (read_natural(r, "idleTimeout")) {
+        reader_check(r, boxlite_box_options_set_idle_timeout_ms(options, (int64_t)r->number, &r->error));
+    }
+    if (read_natural(r, "pidsMax")) {
+        reader_check(r, boxlite_box_options_set_pids_max(options, int32(r->number), &r->error));
+    }
+    if (read_natural(r, "maxOpenFiles")) {
+        reader_check(r, boxlite_box_options_set_max_open_files(options, int32(r->number), &r->error));
+    }
     if (read_pairs(r, "labels")) {
         while (next_pair(r)) {
             reader_check(r, boxlite_box_options_set_label(options, r->key, r->text, &r->error));
@@ -152,13 +164,8 @@ static void limits(struct reader *r, boxlite_command *command)
     }
     reader_begin(&of, r->napi, object);
     for (size_t i = 0; i < 4; i++) {
-        if (read_number(&of, keys[i])) {
-            if (of.number < 0) {
-                throw_type(r->napi, keys[i], "must not be negative");
-                of.failed = true;
-            } else {
-                values[i] = (uint64_t)of.number;
-            }
+        if (read_natural(&of, keys[i])) {
+            values[i] = (uint64_t)of.number;
         }
     }
     r->failed = !reader_end(&of);

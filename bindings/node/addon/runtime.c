@@ -78,6 +78,11 @@ static void registry(struct reader *reader, boxlite_runtime_options *options, na
         reader_check(&of, boxlite_runtime_options_set_registry_basic_auth(options, host, username ? username : "", of.text,
                                                                           &of.error));
     }
+    if (read_texts(&of, "mirrors")) {
+        while (next_text(&of, "mirrors")) {
+            reader_check(&of, boxlite_runtime_options_add_registry_mirror(options, host, of.text, &of.error));
+        }
+    }
     reader->failed = !reader_end(&of);
     free(host);
     free(username);
@@ -106,6 +111,14 @@ boxlite_runtime_options *runtime_options_from(napi_env napi, napi_value value)
     }
     if (read_number(&reader, "templateSpace")) {
         reader_check(&reader, boxlite_runtime_options_set_template_space(options, (int64_t)reader.number, &reader.error));
+    }
+    if (read_text(&reader, "dockerConfig")) {
+        reader_check(&reader, boxlite_runtime_options_set_docker_config(options, reader.text, &reader.error));
+    }
+    if (read_texts(&reader, "caFiles")) {
+        while (next_text(&reader, "caFiles")) {
+            reader_check(&reader, boxlite_runtime_options_add_ca_file(options, reader.text, &reader.error));
+        }
     }
     if (read_number(&reader, "logLevel")) {
         log_level = reader.number;
@@ -153,7 +166,8 @@ struct opening {
 static void open_work(struct operation *operation)
 {
     struct opening *opening = (struct opening *)operation;
-    operation->code = boxlite_runtime_new(opening->options, &opening->runtime, &operation->error);
+    operation->code = boxlite_runtime_new_within(opening->options, operation->call, &opening->runtime,
+                                                 &operation->error);
 }
 
 static napi_value open_result(napi_env napi, struct operation *operation)
@@ -167,7 +181,8 @@ static napi_value open_result(napi_env napi, struct operation *operation)
 static void repair_work(struct operation *operation)
 {
     struct opening *opening = (struct opening *)operation;
-    operation->code = boxlite_runtime_repair(opening->options, &opening->repair, &operation->error);
+    operation->code = boxlite_runtime_repair_within(opening->options, operation->call, &opening->repair,
+                                                    &operation->error);
 }
 
 static napi_value repair_result(napi_env napi, struct operation *operation)
@@ -210,7 +225,7 @@ static napi_value with_options(napi_env napi, napi_callback_info info, void (*wo
     napi_value args[ARGS_MAX];
     struct opening *opening;
     args_get(napi, info, args);
-    opening = operation_new(napi, sizeof *opening, undefined(napi));
+    opening = operation_new(napi, sizeof *opening, args[1]);
     if (opening == NULL) {
         return NULL;
     }
@@ -221,13 +236,13 @@ static napi_value with_options(napi_env napi, napi_callback_info info, void (*wo
     return opening->options == NULL ? operation_drop(opening) : operation_start(opening);
 }
 
-/* runtimeOpen(options): a runtime */
+/* runtimeOpen(options, call): a runtime */
 napi_value runtime_open(napi_env napi, napi_callback_info info)
 {
     return with_options(napi, info, open_work, open_result);
 }
 
-/* runtimeRepair(options): { boxes, keptAside } */
+/* runtimeRepair(options, call): { boxes, keptAside } */
 napi_value runtime_repair(napi_env napi, napi_callback_info info)
 {
     return with_options(napi, info, repair_work, repair_result);

@@ -197,6 +197,18 @@ bool read_number(struct reader *reader, const char *key)
     return !reader->failed;
 }
 
+bool read_natural(struct reader *reader, const char *key)
+{
+    if (!read_number(reader, key)) {
+        return false;
+    }
+    reader->failed = reader->number < 0;
+    if (reader->failed) {
+        throw_type(reader->napi, key, "must not be negative");
+    }
+    return !reader->failed;
+}
+
 bool read_flag(struct reader *reader, const char *key)
 {
     napi_value value;
@@ -235,6 +247,37 @@ bool next_pair(struct reader *reader)
         || napi_get_property(reader->napi, reader->pairs, name, &value) != napi_ok
         || !to_text(reader->napi, name, "name", &reader->key)
         || (!is_nothing(reader->napi, value) && !to_text(reader->napi, value, reader->key, &reader->text))) {
+        reader->failed = true;
+        return false;
+    }
+    return true;
+}
+
+bool read_texts(struct reader *reader, const char *key)
+{
+    bool array = false;
+    if (!read_value(reader, key, &reader->pairs)) {
+        return false;
+    }
+    napi_is_array(reader->napi, reader->pairs, &array);
+    if (!array || napi_get_array_length(reader->napi, reader->pairs, &reader->pair_count) != napi_ok) {
+        throw_type(reader->napi, key, "must be an array");
+        reader->failed = true;
+        return false;
+    }
+    reader->pair = 0;
+    return true;
+}
+
+bool next_text(struct reader *reader, const char *key)
+{
+    napi_value one;
+    forget(reader);
+    if (reader->failed || reader->pair >= reader->pair_count) {
+        return false;
+    }
+    if (napi_get_element(reader->napi, reader->pairs, reader->pair++, &one) != napi_ok
+        || !to_text(reader->napi, one, key, &reader->text)) {
         reader->failed = true;
         return false;
     }

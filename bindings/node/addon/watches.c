@@ -123,6 +123,21 @@ napi_value watch_new(napi_env napi, int fd)
     return result;
 }
 
+/* watchEnd(watch): it is over now, whatever the descriptor says. Does nothing when it is over already. */
+napi_value watch_end(napi_env napi, napi_callback_info info)
+{
+    napi_value args[ARGS_MAX];
+    void *data = NULL;
+    args_get(napi, info, args);
+    if (napi_get_value_external(napi, args[0], &data) == napi_ok && ((struct grip *)data)->watch != NULL) {
+        struct watch *watch = ((struct grip *)data)->watch;
+        napi_deferred deferred = watch->deferred;
+        watch_close(watch);
+        napi_resolve_deferred(napi, deferred, undefined(napi));
+    }
+    return undefined(napi);
+}
+
 /* watchRef(watch, flag): whether it keeps the loop going. */
 napi_value watch_ref(napi_env napi, napi_callback_info info)
 {

@@ -1,11 +1,14 @@
 'use strict';
 // A box, and what runs in it.
 
+const fs = require('node:fs');
 const native = require('./native.js');
 const { call } = require('./call.js');
 const { Child } = require('./child.js');
+const { End } = require('./end.js');
 const { ExitError } = require('./errors.js');
-const { known, choice, split, refuse, ending, STDIN, OUTPUT } = require('./options.js');
+const { figures } = require('./metrics.js');
+const { known, choice, split, refuse, ending, LOGS, STDIN, OUTPUT } = require('./options.js');
 
 const OLDEST = -1;
 // As much as exec() keeps of a stream.
@@ -34,13 +37,15 @@ function command(program, args, { env, cwd, user, timeout, limits, mergeStderr, 
 class Box {
     #handle;
     #owned;
+    #end;
 
     /** Not for callers: `owned` says whether disposing of this object stops the box. */
-    constructor({ handle, id, name }, owned) {
+    constructor({ handle, id, name, created = false }, owned) {
         this.#handle = handle;
         this.#owned = owned;
         this.id = id;
         this.name = name;
+        this.created = created;
     }
 
     /** Runs a command to its end. */
@@ -162,9 +167,13 @@ class Box {
     /** The box's commands: those that run, and the newest 64 that have ended. */
     async executions(options) {
         const list = await call(known('call', options), (one) => native.executions(this.#handle, one));
-        return list.map(({ startedAt, exit, ...rest }) => ({
+        const named = (modes, number) => Object.keys(modes).find((mode) => modes[mode] === number);
+        return list.map(({ startedAt, stdin, stdout, stderr, exit, ...rest }) => ({
             ...rest,
             startedAt: new Date(startedAt),
+            stdin: named(STDIN, stdin),
+            stdout: named(OUTPUT, stdout),
+            stderr: named(OUTPUT, stderr),
             exit: exit && ending(exit),
         }));
     }
@@ -181,8 +190,33 @@ class Box {
         return call(known('call', options), (one) => native.boxStop(this.#handle, one));
     }
 
+    /** Waits until the box does not run, whoever ends it, and says how its last run ended. */
+    async wait(options) {
+        const { signal, deadline: given } = known('wait', options);
+        const deadline = given ?? undefined;
+        if (deadline !== undefined && !(Number.isSafeInteger(deadline) && deadline >= 0)) {
+            throw refuse('deadline', `is ${String(deadline)}`, 'give whole milliseconds');
+        }
+        // Of a box that was started again, the next end.
+        if (this.#end === undefined || this.#end.over) this.#end = new End(native.boxWatch(this.#handle));
+        return this.#end.wait({ signal, deadline });
+    }
+
+    /** Opens a log of the box, 'console' or 'shim', at its beginning. */
+    async openLog(which) {
+        const log = choice('which', LOGS, which ?? '');
+        return fs.createReadStream('', { fd: await call({}, () => native.boxLog(this.#handle, log)) });
+    }
+
+    /** What the box takes, and what was done in it. */
+    async metrics(options) {
+        return figures(await call(known('call', options), (one) => native.boxMetrics(this.#handle, one)));
+    }
+
     /** Lets go of the box, which goes on. */
     close() {
+        this.#end?.close();
+        this.#end = undefined;
         native.close(this.#handle);
     }
 

@@ -45,9 +45,12 @@ function aborted(signal, error) {
 }
 
 /** The error of an output stream that ended before its process's output did. */
-function cut(received, cause) {
+function cut(received, cause, state) {
+    let why = '';
+    if (state?.takenOver) why = ': somebody else has taken the stream over';
+    else if (state?.closed && state.dropped > 0) why = ': the box has given up output that nobody had taken';
     return new BoxliteError(
-        `output cut off after ${received} bytes`,
+        `output cut off after ${received} bytes${why}`,
         { code: 'BOXLITE_EXECUTION', hint: 'somebody else took the stream over, or the box ended; attach to take up what is left' },
         { cause },
     );

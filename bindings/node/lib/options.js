@@ -7,16 +7,18 @@ const { BoxliteError } = require('./errors.js');
 const CALL = ['signal', 'deadline', 'onProgress'];
 const COMMAND = ['env', 'cwd', 'user', 'timeout', 'limits', 'mergeStderr', 'stdout', 'stderr', ...CALL];
 const BOX = ['image', 'rootfs', 'cpus', 'memoryMib', 'diskSizeGb', 'diskCache', 'env', 'cwd', 'user', 'autoRemove', 'detach',
-    'engine', 'labels', ...CALL];
+    'engine', 'labels', 'maxLifetime', 'idleTimeout', 'pidsMax', 'maxOpenFiles', ...CALL];
 const KEYS = {
-    open: ['home', 'runtimeDir', 'engine', 'registries', 'spares', 'templateSpace', 'logFd', 'logLevel', 'maxLayerBytes',
-        'maxImageEntries'],
-    registry: ['host', 'transport', 'search', 'skipVerify', 'username', 'password', 'token'],
+    open: ['home', 'runtimeDir', 'engine', 'registries', 'dockerConfig', 'caFiles', 'spares', 'templateSpace', 'logFd', 'logLevel',
+        'maxLayerBytes', 'maxImageEntries', 'signal', 'deadline'],
+    registry: ['host', 'transport', 'search', 'skipVerify', 'username', 'password', 'token', 'mirrors'],
     create: ['name', ...BOX],
     prepare: BOX,
     call: CALL,
     list: ['labels', ...CALL],
     remove: ['force', ...CALL],
+    prune: ['dryRun', ...CALL],
+    wait: ['signal', 'deadline'],
     shutdown: ['grace', ...CALL],
     exec: ['input', 'maxOutput', 'drain', 'encoding', 'reject', ...COMMAND],
     spawn: ['stdin', 'tty', ...COMMAND],
@@ -31,6 +33,7 @@ const ENGINES = { auto: 0, krun: 1, qemu: 2 };
 const TRANSPORTS = { https: 0, http: 1 };
 const LEVELS = { error: 1, warn: 2, info: 3, debug: 4 };
 const CACHES = { writeback: 0, unsafe: 1 };
+const LOGS = { console: 0, shim: 1 };
 const STDIN = { ignore: 0, pipe: 1, keep: 2 };
 const OUTPUT = { retain: 0, pipe: 1, ignore: 2 };
 
@@ -83,4 +86,5 @@ function ending({ code, signal, timedOut, oomKilled }) {
     return { exitCode: signal === 0 ? code : null, signal: signalName(signal), timedOut, oomKilled };
 }
 
-module.exports = { known, choice, split, refuse, ending, signalNumber, ENGINES, TRANSPORTS, LEVELS, CACHES, STDIN, OUTPUT };
+module.exports = { known, choice, split, refuse, ending, signalNumber, ENGINES, TRANSPORTS, LEVELS, CACHES, LOGS, STDIN,
+    OUTPUT };

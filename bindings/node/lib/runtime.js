@@ -4,6 +4,8 @@
 const native = require('./native.js');
 const { call } = require('./call.js');
 const { Box, told } = require('./box.js');
+const { Images } = require('./images.js');
+const { figures } = require('./metrics.js');
 const { known, choice, ENGINES, TRANSPORTS, LEVELS, CACHES } = require('./options.js');
 
 const DEFAULT_GRACE = -2;
@@ -31,15 +33,18 @@ class Runtime {
     constructor(handle) {
         if (handle === undefined) throw new TypeError('a runtime is opened by `await Runtime.open()`');
         this.#handle = handle;
+        this.images = new Images(handle);
     }
 
     static async open(options) {
-        return new Runtime(await native.runtimeOpen(forAddon(options)));
+        const wanted = forAddon(options);
+        return new Runtime(await call(options, (one) => native.runtimeOpen(wanted, one)));
     }
 
     /** Repairs a home whose database is damaged; no runtime needs to open. */
     static async repair(options) {
-        return native.runtimeRepair(forAddon(options));
+        const wanted = forAddon(options);
+        return call(options, (one) => native.runtimeRepair(wanted, one));
     }
 
     /** Makes a box; it starts at its first use. */
@@ -47,7 +52,15 @@ class Runtime {
         const { name, ...rest } = known('create', options);
         const wanted = boxForAddon(rest);
         const made = await call(options, (one) => native.create(this.#handle, wanted, name, one));
-        return new Box(made, !rest.detach);
+        return new Box({ ...made, created: true }, !rest.detach);
+    }
+
+    /** Finds the box with this name, or makes it where there is none; box.created tells which. */
+    async getOrCreate(options) {
+        const { name, ...rest } = known('create', options);
+        const wanted = boxForAddon(rest);
+        const had = await call(options, (one) => native.getOrCreate(this.#handle, wanted, name, one));
+        return new Box(had, had.created && !rest.detach);
     }
 
     /** Finds a box by its id, a unique beginning of its id, or its name. */
@@ -70,6 +83,11 @@ class Runtime {
     async prepare(options) {
         const wanted = boxForAddon(known('prepare', options));
         return call(options, (one) => native.runtimePrepare(this.#handle, wanted, one));
+    }
+
+    /** What the runtime has done since it was opened. */
+    async metrics(options) {
+        return figures(await call(known('call', options), (one) => native.runtimeMetrics(this.#handle, one)));
     }
 
     /** What this machine offers, and what is missing. */

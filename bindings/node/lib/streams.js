@@ -67,7 +67,7 @@ class BoxStream extends Duplex {
         let error = null;
         try {
             const state = await native.executionStreamState(this.#execution, this.#place, undefined);
-            if (state.first + this.#received !== state.total || !state.closed) error = cut(this.#received, cause);
+            if (state.first + this.#received !== state.total || !state.closed) error = cut(this.#received, cause, state);
         } catch (unknown) {
             error = cut(this.#received, unknown);
         }

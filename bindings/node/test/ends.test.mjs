@@ -5,49 +5,40 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import http from 'node:http';
+import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Runtime } from '../lib/index.mjs';
-import { image, newHome, removeHome, untilIdle } from './support.mjs';
+import { image, newHome, removeHome, startRegistry, untilIdle } from './support.mjs';
 
 const program = fileURLToPath(new URL('./programs/ends.mjs', import.meta.url));
 const rounds = Number(process.env.END_ROUNDS ?? 3);
 
-/** A registry with the test image, whose layer never comes to its end. */
-const registry = http.createServer((request, response) => {
-    const layout = image.replace(/^oci:/, '');
-    const blob = (digest) => path.join(layout, 'blobs', digest.replace(':', '/'));
-    const [{ digest, mediaType }] = JSON.parse(fs.readFileSync(path.join(layout, 'index.json'))).manifests;
-    const [, kind, name] = /\/(manifests|blobs)\/(.+)$/.exec(request.url) ?? [];
-    if (kind === undefined) {
-        response.end('{}');
-    } else if (kind === 'manifests') {
-        response.writeHead(200, { 'content-type': mediaType, 'docker-content-digest': digest }).end(fs.readFileSync(blob(digest)));
-    } else {
-        const bytes = fs.readFileSync(blob(name));
-        const whole = bytes.length < 20_000;
-        response.writeHead(200, { 'content-length': bytes.length }).write(bytes.subarray(0, whole ? bytes.length : bytes.length / 2));
-        if (whole) response.end();
-    }
+// A layer that never comes to its end, and a file that takes longer to copy than anything below.
+let registry;
+const large = path.join(os.tmpdir(), `boxlite-node-ends-${process.pid}`);
+before(async () => {
+    registry = await startRegistry({ endless: true });
+    const file = fs.openSync(large, 'w');
+    for (let chunk = Buffer.alloc(1 << 22, 7), i = 0; i < 64; i += 1) fs.writeSync(file, chunk);
+    fs.closeSync(file);
 });
-before(() => new Promise((resolve) => { registry.listen(0, '127.0.0.1', resolve); }));
-after(() => {
-    registry.closeAllConnections();
-    registry.close();
+after(async () => {
+    fs.rmSync(large);
+    await registry.stop();
 });
 
 // Most of a round is waiting for a box to go.
-describe('in the middle', { concurrency: 4 }, () => {
-    for (const kind of ['pull', 'exec']) {
+describe('in the middle', { concurrency: 6 }, () => {
+    for (const kind of ['pull', 'exec', 'copy']) {
         for (const manner of ['terminate', 'exit']) {
             test(`of ${kind}: ${manner}`, async () => {
                 for (let round = 0; round < rounds; round += 1) {
                     const home = newHome();
                     const delay = String(Math.floor(Math.random() * 300));
-                    const host = `127.0.0.1:${registry.address().port}`;
-                    const args = [program, kind, manner, home, ...(kind === 'pull' ? [`${host}/busybox`, delay, host] : [image, delay])];
+                    const { host } = registry;
+                    const args = [program, kind, manner, home, ...(kind === 'pull' ? [`${host}/busybox`, delay, host] : [image, delay, large])];
                     const child = spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit'] });
                     assert.deepEqual(await once(child, 'exit'), [7, null], `round ${round}, after ${delay} ms`);
                     await untilIdle(home);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createRequire } from 'node:module';
 import boxlite, { BoxliteError, ExitError, Runtime } from '../lib/index.mjs';
-import { image, oneBox } from './support.mjs';
+import { image, oneBox, until } from './support.mjs';
 
 const shared = await oneBox(before, after, { name: 'one', labels: { suite: 'exec' }, env: { FROM_BOX: 'b', OVER: 'box' } });
 
@@ -71,7 +71,7 @@ test('environment, directory, user, limits', async () => {
 });
 
 test('a time limit of the command, a head of its output, one stream for both', async () => {
-    const late = await shared.box.exec('sleep', ['100'], { timeout: 300 }).catch((error) => error);
+    const late = await shared.box.exec('sleep', ['1000'], { timeout: 300 }).catch((error) => error);
     assert.ok(late instanceof ExitError && late.timedOut && late.signal === 'SIGKILL', String(late));
     const long = await shared.box.exec('sh', ['-c', 'yes | head -c 100000'], { maxOutput: 10 });
     assert.deepEqual([long.stdout.length, long.stdoutTotal, long.stdoutTruncated], [10, 100000, true]);
@@ -79,7 +79,7 @@ test('a time limit of the command, a head of its output, one stream for both', a
     assert.deepEqual([merged.stdout, merged.stderr], ['1\n2\n3\n', '']);
     const quiet = await shared.box.exec('sh', ['-c', 'echo 1'], { stdout: 'ignore' });
     assert.equal(quiet.stdout, '');
-    const background = await shared.box.exec('sh', ['-c', 'sleep 60 & echo hi; echo $!']);
+    const background = await shared.box.exec('sh', ['-c', 'sleep 1000 & echo hi; echo $!']);
     assert.ok(background.outputStillOpen);
     await shared.box.exec('kill', [background.stdout.split('\n')[1]]);
 });
@@ -99,9 +99,12 @@ test('a signal aborts, and is let go of', async () => {
     assert.equal(listeners, 0);
 
     const why = new Error('enough');
-    const running = box.exec('sh', ['-c', 'echo begun; sleep 100'], { signal });
-    while ((await box.executions()).every((one) => one.exit !== null)) { /* not begun yet */ }
-    await new Promise((resolve) => { setTimeout(resolve, 200); });
+    const running = box.exec('sh', ['-c', 'echo begun; : >/tmp/begun; exec sleep 1000'], { signal });
+    const hasBegun = () => box.readFile('/tmp/begun').then(() => true, (thrown) => {
+        assert.equal(thrown.code, 'BOXLITE_NOT_FOUND');
+        return false;
+    });
+    await until('the command has begun', hasBegun);
     controller.abort(why);
     const error = await running.catch((thrown) => thrown);
     assert.deepEqual([error.name, error.code, error.cause, error.stdout], ['AbortError', 'BOXLITE_CANCELLED', why, 'begun\n']);
@@ -109,9 +112,9 @@ test('a signal aborts, and is let go of', async () => {
     const early = await box.exec('true', { signal }).catch((thrown) => thrown);
     assert.deepEqual([early.name, early.cause], ['AbortError', why]);
 
-    const late = await box.exec('sleep', ['100'], { deadline: 300 }).catch((thrown) => thrown);
+    const late = await box.exec('sleep', ['1000'], { deadline: 300 }).catch((thrown) => thrown);
     assert.equal(late.code, 'BOXLITE_TIMEOUT');
-    assert.ok((await box.executions()).every((one) => one.exit !== null), 'a command is left');
+    await until('all commands have ended', async () => (await box.executions()).every((one) => one.exit !== null));
 });
 
 test('boxes are found, listed, told about, refused', async () => {

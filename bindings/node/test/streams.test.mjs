@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { createHash, randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { Runtime } from '../lib/index.mjs';
-import { image, oneBox, text } from './support.mjs';
+import { image, oneBox, text, until } from './support.mjs';
 
 const shared = await oneBox(before, after);
 
@@ -66,11 +66,11 @@ test('signals, kill, and a stdin that nobody reads', async () => {
     assert.equal((await trapped.wait()).exitCode, 5);
     await assert.rejects(trapped.signal('SIGNONSENSE'), { code: 'BOXLITE_INVALID_ARGUMENT', subject: 'signal' });
 
-    const killed = await shared.box.spawn('sh', ['-c', 'setsid sleep 100 & sleep 100']);
+    const killed = await shared.box.spawn('sh', ['-c', 'setsid sleep 1000 & sleep 1000']);
     await killed.kill();
     assert.deepEqual([(await killed.wait()).signal, killed.signalCode], ['SIGKILL', 'SIGKILL']);
 
-    const deaf = await shared.box.spawn('sh', ['-c', 'exec <&-; echo closed; sleep 100']);
+    const deaf = await shared.box.spawn('sh', ['-c', 'exec <&-; echo closed; sleep 1000']);
     await deaf.lines().next();
     deaf.stdin.write(randomBytes(1_000_000));
     const [error] = await once(deaf.stdin, 'error');
@@ -118,6 +118,23 @@ test('a running command is taken up by its id, from an offset, and is taken over
     await runtime.shutdown();
 });
 
+test('half of a stream that was taken over never looks whole', async () => {
+    const first = await shared.box.spawn('sh', ['-c', 'printf 0123456789; read line; printf abcdefghij'], { stdin: 'keep' });
+    const earlier = first.stdout[Symbol.asyncIterator]();
+    assert.equal(String((await earlier.next()).value), '0123456789');
+    const second = await shared.box.attach(first.id, { stdin: true, stdout: true });
+    second.stdin.end('go\n');
+    assert.equal(await text(second.stdout), 'abcdefghij');
+    assert.equal((await second.wait()).exitCode, 0);
+    await assert.rejects(earlier.next(), { code: 'BOXLITE_EXECUTION', message: /after 10 bytes: somebody else has taken/ });
+    const state = await first.streamState('stdout');
+    assert.deepEqual(state, { first: 0, total: 20, dropped: 0, closed: true, takenOver: true });
+    const [listed] = (await shared.box.executions()).filter((one) => one.id === first.id);
+    const { stdin, stdout, stderr, mergeStderr, taken } = listed;
+    assert.deepEqual([stdin, stdout, stderr, mergeStderr], ['keep', 'pipe', 'pipe', false]);
+    assert.deepEqual({ ...taken, stderr: false }, { stdin: false, stdout: false, stderr: false });
+});
+
 test('output that was kept is there for an attach', async () => {
     const child = await shared.box.spawn('sh', ['-c', 'echo kept; echo lost >&2'], { stdout: 'retain', stderr: 'ignore' });
     assert.deepEqual([child.stdout, child.stderr], [null, null]);
@@ -146,7 +163,8 @@ test('an aborted spawn leaves no process', async () => {
         await child?.[Symbol.asyncDispose]();
     }
     // The box's agent is told to end them, and does so in its own time.
-    while ((await shared.box.executions()).slice(before).some((one) => one.exit === null)) { /* not yet */ }
+    const left = async () => (await shared.box.executions()).slice(before).some((one) => one.exit === null);
+    await until('all have ended', async () => !await left());
 });
 
 test('a stream that is cut ends with an error, never short', async () => {

@@ -1,6 +1,6 @@
 // What the types allow and what they refuse; compiled, not run.
 
-import boxliteDefault, { BoxliteError, ExitError, Runtime, type Box, type Child, type ExecResult } from 'boxlite';
+import boxliteDefault, { BoxliteError, ExitError, Runtime, type Box, type BoxEnd, type Child, type ExecResult, type Image } from 'boxlite';
 
 export async function uses(): Promise<void> {
     await using runtime = await Runtime.open({ home: '/tmp/x', registries: [{ host: 'h:5000', transport: 'http' }] });
@@ -20,6 +20,12 @@ export async function uses(): Promise<void> {
     const file: Buffer = await box.readFile('/file', { maxBytes: 9 });
     await box.writeFile('/file', file, { mode: 0o600 });
     await runtime.prepare({ memoryMib: 512, deadline: 9 });
+    const had: boolean = (await runtime.getOrCreate({ name: 'one', maxLifetime: 9, idleTimeout: 9, pidsMax: 9 })).created;
+    const end: BoxEnd = await box.wait({ signal: AbortSignal.timeout(9), deadline: 9 });
+    if (end.reason === 'owner-gone') (await box.openLog('console')).destroy();
+    const figures: (number | undefined)[] = [(await box.metrics()).memoryBytes, (await runtime.metrics({ deadline: 9 })).boxesRunning];
+    const pulled: Image = await runtime.images.pull('alpine', { onProgress: ({ layers }) => layers.length, deadline: 9 });
+    for (const { kind, bytes: size } of (await runtime.images.prune({ dryRun: true })).items) kind.concat(size.toFixed());
     for (const info of await runtime.list({ labels: { a: null } })) info.createdAt.getTime();
     try {
         await box.start({ onProgress: ({ stage }) => stage.length });
@@ -37,5 +43,9 @@ export async function uses(): Promise<void> {
     new Runtime();
     // @ts-expect-error: bytes are no string
     const wrong: string = (await box.exec('true', [], { encoding: 'buffer' })).stdout;
-    void [text, bytes, code, wrong, boxliteDefault.version];
+    // @ts-expect-error: without a name there is nothing to be found
+    await runtime.getOrCreate({ image: 'alpine' });
+    // @ts-expect-error: of the runtime
+    await box.images.list();
+    void [text, bytes, code, wrong, had, figures, pulled, boxliteDefault.version];
 }

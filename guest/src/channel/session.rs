@@ -97,7 +97,8 @@ mod tests {
 
     #[tokio::test]
     async fn headers_are_read_whole_and_nothing_more() {
-        let header = BytesHeader { which: Which::Stdin, execution: "e1".into(), offset: 9 };
+        let header =
+            BytesHeader { which: Which::Stdin, execution: "e1".into(), offset: 9, taker: 3, is_early: false };
         let mut wire = header.encode().split_off(1);
         wire.extend_from_slice(b"body");
         let mut rest = &wire[..];

@@ -1,10 +1,11 @@
 //! The child between clone and exec: from a copy of the agent to a process of the box.
 //!
 //! Owns the order of the steps. Only async-signal-safe calls are made and nothing is allocated; everything it needs
-//! lies ready in [`ChildPlan`]. What fails is told on the report pipe as a step and an errno.
+//! lies ready in [`ChildPlan`]. What becomes of it is told in [`Told`], which it shares with the agent.
 
 use std::ffi::CStr;
 use std::os::raw::c_char;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
@@ -35,12 +36,10 @@ const OPEN_FILES_SOFT: u64 = 1024;
 #[repr(u32)]
 pub(crate) enum Step {
     Namespace = 1,
-    Protection,
     Session,
     Streams,
     Terminal,
     Limits,
-    Capabilities,
     User,
     Directory,
     Exec,
@@ -49,15 +48,13 @@ pub(crate) enum Step {
 
 impl Step {
     /// The step with this number.
-    pub(crate) fn from_wire(number: u32) -> Option<Self> {
-        const ALL: [Step; 11] = [
+    fn from_number(number: u32) -> Option<Self> {
+        const ALL: [Step; 9] = [
             Step::Namespace,
-            Step::Protection,
             Step::Session,
             Step::Streams,
             Step::Terminal,
             Step::Limits,
-            Step::Capabilities,
             Step::User,
             Step::Directory,
             Step::Exec,
@@ -67,11 +64,31 @@ impl Step {
     }
 }
 
+/// What the child tells the agent, which stands still until the child is the command or gone. Zero: nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pid: AtomicU32,
+    step: AtomicU32,
+    errno: AtomicI32,
+}
+
+impl Told {
+    /// The pid that the box sees, or what failed and why. `None`: the child died before it began.
+    pub(crate) fn outcome(&self) -> Option<Result<u32, (Step, Errno)>> {
+        let errno = Errno::from_raw(self.errno.load(Ordering::Relaxed));
+        match (Step::from_number(self.step.load(Ordering::Relaxed)), self.pid.load(Ordering::Relaxed)) {
+            (Some(step), _) => Some(Err((step, errno))),
+            (None, 0) => None,
+            (None, pid) => Some(Ok(pid)),
+        }
+    }
+}
+
 /// Everything the child needs. Raw descriptors and pointers: they are valid in the parent at the fork, and the
 /// child has its own copy of them.
 #[derive(Debug)]
 pub(crate) struct ChildPlan<'a> {
-    pub(crate) report: i32,
+    pub(crate) told: &'a Told,
     pub(crate) mount_ns: i32,
     pub(crate) stdio: [i32; 3],
     pub(crate) terminal: bool,
@@ -93,21 +110,14 @@ type Failure = (Step, Errno);
 pub(crate) extern "C" fn run(plan: &ChildPlan<'_>) -> ! {
     // SAFETY: getpid has no arguments; the pid is the one the box sees.
     let pid = unsafe { libc::getpid() };
-    tell(plan.report, &pid.to_ne_bytes());
+    plan.told.pid.store(pid.unsigned_abs(), Ordering::Relaxed);
     let (step, errno) = match enter(plan) {
         Ok(()) => exec(plan),
         Err(failure) => failure,
     };
-    let mut failure = [0; 8];
-    failure[..4].copy_from_slice(&(step as u32).to_ne_bytes());
-    failure[4..].copy_from_slice(&(errno as i32).to_ne_bytes());
-    tell(plan.report, &failure);
+    plan.told.errno.store(errno as i32, Ordering::Relaxed);
+    plan.told.step.store(step as u32, Ordering::Relaxed);
     exit_now(127)
-}
-
-fn tell(report: i32, bytes: &[u8]) {
-    // SAFETY: writes from a slice of known length; a report nobody reads any more is of no use.
-    unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
 }
 
 /// Pairs the failure of a call with its step.
@@ -119,7 +129,6 @@ fn enter(plan: &ChildPlan<'_>) -> Result<(), Failure> {
     // SAFETY: plain values, C strings and slices with their lengths; every pointer leads into `plan`.
     unsafe {
         check(Step::Namespace, libc::setns(plan.mount_ns, libc::CLONE_NEWNS))?;
-        unprotect()?;
         check(Step::Session, libc::setsid())?;
         for (target, source) in plan.stdio.iter().enumerate() {
             check(Step::Streams, libc::dup2(*source, target as i32))?;
@@ -136,7 +145,6 @@ fn enter(plan: &ChildPlan<'_>) -> Result<(), Failure> {
             None => files,
         };
         check(Step::Limits, libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files))?;
-        drop_bounding_set()?;
         check(Step::User, libc::setgroups(plan.groups.len(), plan.groups.as_ptr()))?;
         check(Step::User, libc::setresgid(plan.gid, plan.gid, plan.gid))?;
         check(Step::User, libc::setresuid(plan.uid, plan.uid, plan.uid))?;
@@ -148,21 +156,10 @@ fn enter(plan: &ChildPlan<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Takes back the agent's shelter from the OOM killer, for good: without CAP_SYS_RESOURCE there is no way back.
-unsafe fn unprotect() -> Result<(), Failure> {
-    // SAFETY: C strings and a buffer of known length.
-    unsafe {
-        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        check(Step::Protection, file)?;
-        check(Step::Protection, libc::write(file, c"0".as_ptr().cast(), 1) as i64)?;
-        libc::close(file);
-    }
-    Ok(())
-}
-
-/// Leaves the box's capabilities in the bounding set: exec gives uid 0 exactly these, others none, and no file
-/// with capabilities or set-uid bit can add one.
-fn drop_bounding_set() -> Result<(), Failure> {
+/// Leaves the box's capabilities in the bounding set of this process and all that it makes: exec gives uid 0 exactly
+/// these, others none, and no file with capabilities or set-uid bit can add one. What this process has it keeps, since
+/// it never execs.
+pub(crate) fn drop_bounding_set() -> nix::Result<()> {
     for capability in 0..64_u64 {
         if CAPABILITIES & (1 << capability) != 0 {
             continue;
@@ -172,7 +169,7 @@ fn drop_bounding_set() -> Result<(), Failure> {
             Ok(_) => {}
             // Above the last capability this kernel knows.
             Err(Errno::EINVAL) => break,
-            Err(error) => return Err((Step::Capabilities, error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -244,11 +241,17 @@ mod tests {
     }
 
     #[test]
-    fn steps_survive_the_pipe() {
-        for number in 1..=11 {
-            assert_eq!(Step::from_wire(number).map(|step| step as u32), Some(number));
+    fn what_the_child_tells_is_told() {
+        let told = Told::default();
+        assert_eq!(told.outcome(), None);
+        told.pid.store(7, Ordering::Relaxed);
+        assert_eq!(told.outcome(), Some(Ok(7)));
+        told.errno.store(libc::ENOENT, Ordering::Relaxed);
+        for number in 1..=9 {
+            told.step.store(number, Ordering::Relaxed);
+            let Some(Err((step, Errno::ENOENT))) = told.outcome() else { panic!("step {number}") };
+            assert_eq!(step as u32, number);
         }
-        assert_eq!(Step::from_wire(0), None);
-        assert_eq!(Step::from_wire(12), None);
+        assert_eq!(Step::from_number(10), None);
     }
 }

@@ -5,8 +5,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use boxlite_proto::agent::{ExecutionInfo, StartFailure, StreamCount, WaitResponse};
+use boxlite_proto::agent::{ExecutionInfo, Outcome, StartFailure, StreamCount, WaitResponse};
 use boxlite_proto::stream::Which;
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
@@ -14,9 +15,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::cgroup::ExecCgroup;
 use crate::error::{AgentError, Context};
+use crate::exec::modes::Modes;
+use crate::streams::book::Count;
 use crate::streams::input::Input;
-use crate::streams::output::{Count, Output};
+use crate::streams::output::{Gathered, Output};
 use crate::streams::{Taker, parking};
+use crate::sys::eager::EagerFd;
 use crate::sys::lock;
 use crate::sys::process::signal;
 use crate::sys::tty::{WindowSize, resize};
@@ -49,7 +53,7 @@ impl Phase {
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     /// Until the process has ended.
-    pub(crate) pidfd: Option<Arc<AsyncFd<OwnedFd>>>,
+    pub(crate) pidfd: Option<Arc<EagerFd>>,
     /// Until the process has ended.
     pub(crate) terminal: Option<Arc<AsyncFd<OwnedFd>>>,
     /// Until the last of its children has ended.
@@ -62,6 +66,7 @@ pub(crate) struct Execution {
     pub(crate) id: String,
     pub(crate) argv: Vec<Vec<u8>>,
     pub(crate) tty: bool,
+    pub(crate) modes: Modes,
     /// It runs a part of the agent and is no command of the caller's.
     pub(crate) own_program: bool,
     pub(crate) started_ns: i64,
@@ -121,6 +126,47 @@ impl Execution {
         self.answer()
     }
 
+    /// The process's end and its whole output, or `None` as soon as there is more of that than is gathered. Output that
+    /// others still hold open is waited for as long as `drain`.
+    pub(crate) async fn outcome(&self, drain: Duration) -> Option<Outcome> {
+        let too_long = async {
+            match &self.stderr {
+                Some(stderr) => tokio::select! {
+                    () = self.stdout.is_too_long() => {}
+                    () = stderr.is_too_long() => {}
+                },
+                None => self.stdout.is_too_long().await,
+            }
+        };
+        let over = async {
+            self.over().await;
+            let whole = async {
+                self.stdout.is_whole().await;
+                if let Some(stderr) = &self.stderr {
+                    stderr.is_whole().await;
+                }
+            };
+            // Those that hold it open may do so for ever.
+            let _ = tokio::time::timeout(drain, whole).await;
+        };
+        let mut outcome = Outcome::new();
+        tokio::select! {
+            biased;
+            () = too_long => return None,
+            () = over => {}
+        }
+        let stdout = self.stdout.gather().await;
+        let stderr = match &self.stderr {
+            Some(stderr) => stderr.gather().await,
+            None => Gathered::default(),
+        };
+        outcome.taken_over = stdout.was_taken || stderr.was_taken;
+        outcome.given_up = stdout.given_up || stderr.given_up;
+        (outcome.stdout, outcome.stderr) = (stdout.bytes, stderr.bytes);
+        outcome.end = Some(self.answer()).into();
+        Some(outcome)
+    }
+
     /// The process has ended or never began.
     pub(crate) fn is_over(&self) -> bool {
         self.phase.borrow().is_over()
@@ -145,12 +191,12 @@ impl Execution {
         answer
     }
 
-    /// The totals of one output stream.
-    pub(crate) fn count(&self, which: Which) -> Option<Count> {
+    /// The totals of one output stream, as the taker of this name sees them.
+    pub(crate) fn count_of(&self, which: Which, taker: u64) -> Option<Count> {
         match which {
             Which::Stdin => None,
-            Which::Stdout => Some(self.stdout.count()),
-            Which::Stderr => self.stderr.as_ref().map(Output::count),
+            Which::Stdout => Some(self.stdout.count_of(taker)),
+            Which::Stderr => self.stderr.as_ref().map(|stderr| stderr.count_of(taker)),
         }
     }
 
@@ -161,6 +207,14 @@ impl Execution {
         info.argv.clone_from(&self.argv);
         info.started_ns = self.started_ns;
         info.tty = self.tty;
+        self.modes.tell(&mut info);
+        info.stdin_taken = self.stdin.as_ref().is_some_and(Input::is_taken);
+        info.stdout_taken = self.stdout.count().taken;
+        info.stderr_taken = self.stderr.as_ref().is_some_and(|stderr| stderr.count().taken);
+        if self.tty {
+            // One connection for both directions.
+            info.stdin_taken = info.stdout_taken;
+        }
         if self.is_over() {
             info.exit = Some(self.answer()).into();
         }
@@ -185,7 +239,7 @@ impl Execution {
         self.running()?;
         let pidfd = lock(&self.live).pidfd.clone();
         let ended = || AgentError::ExecutionEnded { id: self.id.clone() };
-        match signal(pidfd.ok_or_else(ended)?.get_ref().as_fd(), number) {
+        match signal(pidfd.ok_or_else(ended)?.as_fd(), number) {
             Err(Errno::ESRCH) => Err(ended()),
             result => result.step(|| format!("send signal {number} to execution '{}'", self.id)),
         }
@@ -231,17 +285,9 @@ impl Execution {
         }
     }
 
-    /// Bytes that its output streams keep.
-    pub(crate) fn held(&self) -> usize {
-        self.stdout.held() + self.stderr.as_ref().map_or(0, Output::held)
-    }
-
-    /// Lets go of kept output.
-    pub(crate) fn forget(&self) {
-        self.stdout.forget();
-        if let Some(stderr) = &self.stderr {
-            stderr.forget();
-        }
+    /// Its output streams.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = &Output> {
+        std::iter::once(&self.stdout).chain(&self.stderr)
     }
 }
 
@@ -252,6 +298,7 @@ pub(crate) fn on_wire(count: Count) -> StreamCount {
         dropped: count.dropped,
         closed: count.closed,
         first: count.first,
+        taker: count.taker,
         ..StreamCount::default()
     }
 }

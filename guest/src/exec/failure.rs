@@ -72,12 +72,7 @@ pub(crate) fn reported(step: Step, errno: Errno, named: &Named) -> StartFailure 
         ),
         Step::User => before(Some(errno), format!("user '{user}' could not be taken on: {reason}")),
         Step::Limits => before(Some(errno), format!("the limit of open files was refused: {reason}")),
-        Step::Namespace
-        | Step::Protection
-        | Step::Session
-        | Step::Streams
-        | Step::Terminal
-        | Step::Capabilities => {
+        Step::Namespace | Step::Session | Step::Streams | Step::Terminal => {
             before(Some(errno), format!("'{command}' could not be placed in the box ({step:?}): {reason}"))
         }
     }

@@ -3,8 +3,11 @@
 //! Owns the table of executions and the rules of their ids. What one execution is, `execution` says.
 
 pub(crate) mod child;
+pub(crate) mod database;
 pub(crate) mod execution;
 mod failure;
+mod kept;
+mod modes;
 mod spawn;
 mod stdio;
 mod strings;
@@ -13,39 +16,38 @@ mod users;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use boxlite_proto::agent;
 use boxlite_proto::agent::{ExecRequest, StartFailure};
 use boxlite_proto::stream::{BytesHeader, Which};
-use tokio::io::Interest;
 use tokio::sync::{Notify, watch};
 use yamux::Stream;
 
 use crate::cgroup::{Bounds, BoxCgroup};
 use crate::error::AgentError;
 use crate::init::BoxInit;
+use crate::rootfs::files::Identity;
 use crate::streams::input::Input;
 use crate::streams::output::Output;
-use crate::streams::parking::Parking;
-use crate::streams::{InputMode, OutputMode, Taker};
+use crate::streams::parking::{self, Parking};
+use crate::streams::{InputMode, Taker};
+use crate::sys::eager::EagerFd;
+use crate::sys::lock;
 use crate::sys::tty::WindowSize;
-use crate::sys::{lock, register};
 
+use database::Database;
 use execution::{Execution, Live, Phase};
+use kept::Budget;
+use modes::Modes;
 use stdio::Wanted;
+use supervise::Process;
 
 /// How many ended executions stay attachable.
 const KEPT: usize = 64;
 /// How many ended ones of our own stay, for the host's last questions.
 const OWN_KEPT: usize = 16;
-/// Output that ended executions may keep in all, in bytes; less where the VM is small.
-const KEPT_BYTES: u64 = 16 * 1024 * 1024;
-/// Part of the VM's memory that such output may take.
-const KEPT_SHARE: u64 = 32;
 /// How long Wait waits for an Exec that is on its way.
 const EXEC_ON_ITS_WAY: Duration = Duration::from_secs(10);
 
@@ -53,7 +55,10 @@ const EXEC_ON_ITS_WAY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) init: BoxInit,
-    pub(crate) cgroup: BoxCgroup,
+    pub(crate) cgroup: Arc<BoxCgroup>,
+    /// What the host said of the box.
+    pub(crate) identity: Identity,
+    pub(crate) users: Database,
 }
 
 /// The executions.
@@ -64,7 +69,7 @@ pub(crate) struct Table {
     additions: Notify,
     /// No process starts any more.
     closed: AtomicBool,
-    kept_bytes: u64,
+    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -76,34 +81,6 @@ struct List {
     own_ended: VecDeque<String>,
 }
 
-/// The modes of a request's three streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Modes {
-    stdin: InputMode,
-    stdout: OutputMode,
-    stderr: OutputMode,
-}
-
-impl Modes {
-    fn of(request: &ExecRequest) -> Self {
-        let output = |mode: agent::OutputMode| match mode {
-            agent::OutputMode::OUTPUT_RETAIN => OutputMode::Retain,
-            agent::OutputMode::OUTPUT_PIPE => OutputMode::Pipe,
-            agent::OutputMode::OUTPUT_NULL => OutputMode::Null,
-        };
-        let stdin = match request.stdin.enum_value_or_default() {
-            agent::StdinMode::STDIN_NULL => InputMode::Null,
-            agent::StdinMode::STDIN_ONCE => InputMode::Once,
-            agent::StdinMode::STDIN_KEEP => InputMode::Keep,
-        };
-        let stdout = output(request.stdout.enum_value_or_default());
-        let stderr = output(request.stderr.enum_value_or_default());
-        // A terminal has output in any case.
-        let stdout = if request.tty && stdout == OutputMode::Null { OutputMode::Retain } else { stdout };
-        Self { stdin, stdout, stderr }
-    }
-}
-
 impl Table {
     /// An empty table in a VM with so much memory.
     pub(crate) fn new(memory_bytes: u64) -> Self {
@@ -112,7 +89,7 @@ impl Table {
             parking: Arc::default(),
             additions: Notify::new(),
             closed: AtomicBool::new(false),
-            kept_bytes: KEPT_BYTES.min(memory_bytes / KEPT_SHARE),
+            budget: Budget::new(memory_bytes),
         }
     }
 
@@ -157,12 +134,14 @@ impl Table {
         lock(&self.list).all.values().cloned().collect()
     }
 
-    /// A byte stream has come: to its execution, or to wait for it.
+    /// A byte stream has come: to its execution, or to wait for it. One whose execution was forgotten is dropped, which
+    /// resets it.
     pub(crate) fn arrived(&self, header: BytesHeader, stream: Stream) {
-        let taker = Taker { stream, offset: header.offset };
+        let taker = Taker { stream, offset: header.offset, name: header.taker };
         match self.get(&header.execution) {
             Ok(execution) => execution.give(header.which, taker),
-            Err(_) => self.parking.park(header.execution, header.which, taker),
+            Err(_) if header.is_early => self.parking.park(header.execution, header.which, taker),
+            Err(_) => {}
         }
     }
 
@@ -180,18 +159,22 @@ impl Table {
             Ok(()) if execution.killed.load(Ordering::Relaxed) => {
                 Err(failure::before(None, "the execution was killed before it began".into()))
             }
-            Ok(()) => begin(home, pending),
+            Ok(()) => begin(self, home, pending),
             Err(missing) => {
-                let message = format!("the announced stream {missing:?} did not arrive within 5 seconds");
+                let seconds = parking::PATIENCE.as_secs();
+                let message =
+                    format!("the announced stream {missing:?} did not arrive within {seconds} seconds");
                 Err(failure::before(None, message))
             }
         };
         // Nothing has been awaited since the process began, so its end can't have been noticed yet.
-        execution.phase.send_replace(match &outcome {
-            Ok(_) => Phase::Running,
-            Err(failure) => Phase::Failed(failure.clone()),
-        });
-        self.forget_later(execution);
+        match &outcome {
+            Ok(_) => drop(execution.phase.send_replace(Phase::Running)),
+            Err(failure) => {
+                execution.phase.send_replace(Phase::Failed(failure.clone()));
+                self.settle(&execution);
+            }
+        }
         outcome
     }
 
@@ -201,14 +184,14 @@ impl Table {
             return Err(AgentError::Invalid { what: "an execution's id has 1 to 255 bytes".into() });
         }
         let modes = Modes::of(&request);
-        let piped = !request.tty;
-        let (stdin, feed) = match piped && modes.stdin != InputMode::Null {
+        let (stdin, feed) = match !request.tty && modes.stdin != InputMode::Null {
             true => Some(Input::new(modes.stdin)).unzip(),
             false => (None, None),
         };
-        let (stdout, out) = Output::new(modes.stdout);
-        let (stderr, err) = match piped && !request.merge_stderr {
-            true => Some(Output::new(modes.stderr)).unzip(),
+        let gathered = request.inline_bytes.into();
+        let (stdout, out) = Output::new(modes.stdout, gathered);
+        let (stderr, err) = match !modes.merge_stderr {
+            true => Some(Output::new(modes.stderr, gathered)).unzip(),
             false => (None, None),
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -216,6 +199,7 @@ impl Table {
             id: request.id.clone(),
             argv: request.argv.clone(),
             tty: request.tty,
+            modes,
             own_program: request.own_program,
             started_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
             phase: watch::Sender::new(Phase::Starting),
@@ -242,29 +226,23 @@ impl Table {
         Ok(Pending { execution, request, modes, feed, out, err })
     }
 
-    /// Keeps the newest ended executions, and a bounded amount of what they wrote.
-    fn forget_later(self: &Arc<Self>, execution: Arc<Execution>) {
-        let table = Arc::clone(self);
-        tokio::spawn(async move {
-            execution.over().await;
-            let mut list = lock(&table.list);
-            let List { all, ended, own_ended } = &mut *list;
-            let (queue, most) = if execution.own_program { (own_ended, OWN_KEPT) } else { (ended, KEPT) };
-            queue.push_back(execution.id.clone());
-            while queue.len() > most {
-                if let Some(id) = queue.pop_front() {
-                    all.remove(&id);
-                }
+    /// Keeps the newest ended executions, of which this is one now, and a bounded amount of what they wrote.
+    pub(crate) fn settle(&self, execution: &Execution) {
+        let mut list = lock(&self.list);
+        let List { all, ended, own_ended } = &mut *list;
+        // Forgotten with all the others.
+        if !all.contains_key(&execution.id) {
+            return;
+        }
+        let (queue, most) = if execution.own_program { (own_ended, OWN_KEPT) } else { (ended, KEPT) };
+        queue.push_back(execution.id.clone());
+        while queue.len() > most {
+            if let Some(id) = queue.pop_front() {
+                all.remove(&id);
             }
-            let mut kept = 0;
-            for id in list.ended.iter().rev() {
-                let Some(ended) = list.all.get(id) else { continue };
-                kept += ended.held() as u64;
-                if kept > table.kept_bytes && *id != execution.id {
-                    ended.forget();
-                }
-            }
-        });
+        }
+        let newest_first = list.ended.iter().rev().filter_map(|id| list.all.get(id));
+        self.budget.keep_to(newest_first.map(Arc::as_ref), &execution.id);
     }
 }
 
@@ -277,6 +255,18 @@ pub(crate) struct Pending {
     feed: Option<crate::streams::input::Waiting>,
     out: crate::streams::output::Waiting,
     err: Option<crate::streams::output::Waiting>,
+}
+
+impl Pending {
+    /// No stream has to come first: its start waits for nothing.
+    pub(crate) fn awaits_nothing(&self) -> bool {
+        announced(&self.request).is_empty()
+    }
+
+    /// The execution that it will be.
+    pub(crate) fn execution(&self) -> Arc<Execution> {
+        Arc::clone(&self.execution)
+    }
 }
 
 /// The streams that the process must not start without.
@@ -292,7 +282,7 @@ fn announced(request: &ExecRequest) -> Vec<Which> {
 }
 
 /// Makes the process and everything that goes with it.
-fn begin(home: &Arc<Home>, pending: Pending) -> Result<u32, StartFailure> {
+fn begin(table: &Arc<Table>, home: &Arc<Home>, pending: Pending) -> Result<u32, StartFailure> {
     let Pending { execution, request, modes, feed, out, err } = pending;
     let limits = request.limits.get_or_default();
     let some = |value: u64| (value > 0).then_some(value);
@@ -307,7 +297,7 @@ fn begin(home: &Arc<Home>, pending: Pending) -> Result<u32, StartFailure> {
             stdin: modes.stdin,
             stdout: modes.stdout,
             stderr: modes.stderr,
-            merge_stderr: request.merge_stderr,
+            merge_stderr: modes.merge_stderr,
         },
     };
     let timeout = some(request.timeout_ms).map(Duration::from_millis);
@@ -322,21 +312,16 @@ fn begin(home: &Arc<Home>, pending: Pending) -> Result<u32, StartFailure> {
         wanted,
         own_program: request.own_program,
     };
-    let started = spawn::spawn(&home.init, &cgroup, request).and_then(|spawned| {
-        let pidfd: OwnedFd = spawned.pidfd;
-        let pidfd = Arc::new(register(pidfd, Interest::READABLE).map_err(refused)?);
-        let streams = (spawned.stdin, spawned.stdout, spawned.stderr, spawned.terminal);
-        Ok((pidfd, streams, spawned.report))
-    });
-    let (pidfd, (stdin, stdout, stderr, terminal), report) = match started {
-        Ok(started) => started,
-        Err(failure) => {
-            // Nothing has ever run in it.
-            let _ = cgroup.remove();
-            return Err(failure);
-        }
-    };
-    let cgroup = Arc::new(cgroup);
+    let spawn::Spawned { pidfd, begun, stdin, stdout, stderr, terminal } =
+        match spawn::spawn(home, &cgroup, request) {
+            Ok(spawned) => spawned,
+            Err(failure) => {
+                // Nothing has ever run in it.
+                home.cgroup.take_back(cgroup);
+                return Err(failure);
+            }
+        };
+    let (cgroup, pidfd) = (Arc::new(cgroup), Arc::new(EagerFd::new(pidfd)));
     *lock(&execution.live) =
         Live { pidfd: Some(Arc::clone(&pidfd)), terminal, cgroup: Some(Arc::clone(&cgroup)) };
     if let (Some(feed), Some(stdin)) = (feed, stdin) {
@@ -346,14 +331,14 @@ fn begin(home: &Arc<Home>, pending: Pending) -> Result<u32, StartFailure> {
     if let Some(err) = err {
         err.start(stderr, InputMode::Null);
     }
-    let outcome = report.outcome();
-    if outcome.is_ok() {
-        tokio::spawn(supervise::supervise(execution, Arc::clone(home), pidfd, cgroup, timeout));
+    if begun.is_ok() {
+        let process = Process { pidfd, cgroup, timeout };
+        tokio::spawn(supervise::supervise(Arc::clone(table), Arc::clone(&home.cgroup), execution, process));
     } else {
         *lock(&execution.live) = Live::default();
-        tokio::spawn(supervise::clear_away(pidfd, cgroup));
+        tokio::spawn(supervise::clear_away(Arc::clone(&home.cgroup), pidfd, cgroup));
     }
-    outcome
+    begun
 }
 
 fn refused(error: io::Error) -> StartFailure {

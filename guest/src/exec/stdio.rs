@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::streams::output::Source;
 use crate::streams::{InputMode, OutputMode};
+use crate::sys::eager::EagerFd;
 use crate::sys::tty::{WindowSize, open_peer, resize};
 use crate::sys::{open_in_root, register, watch};
 
@@ -57,7 +58,7 @@ pub(crate) fn make(wanted: Wanted, root: &impl AsFd, uid: u32) -> io::Result<Std
                 }
                 let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
                 give(&write, owner)?;
-                Ok((write, Some(Source::Pipe(Arc::new(watch(read, Interest::READABLE)?)))))
+                Ok((write, Some(Source::Pipe(Arc::new(EagerFd::nonblocking(read)?)))))
             };
             let (for_stdout, stdout) = out(stdout)?;
             let (for_stderr, stderr) =

@@ -16,11 +16,6 @@ pub(crate) struct CList {
     pointers: Vec<*const c_char>,
 }
 
-// SAFETY: the pointers lead into `bytes`, which the value owns and never changes; they move together.
-unsafe impl Send for CList {}
-// SAFETY: nothing is changed through a shared reference.
-unsafe impl Sync for CList {}
-
 /// A string that holds a NUL byte, which no C string can; the index tells which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HasNul(pub(crate) usize);

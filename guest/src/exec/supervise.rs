@@ -3,31 +3,40 @@
 //! Owns waiting (by pidfd, never by SIGCHLD) and the last phase of an execution. Ends nothing unasked but what has
 //! outlived its timeout.
 
+use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use tokio::io::unix::AsyncFd;
 
-use crate::cgroup::ExecCgroup;
-use crate::exec::Home;
+use crate::cgroup::{BoxCgroup, ExecCgroup};
+use crate::exec::Table;
 use crate::exec::execution::{Execution, Exit, Phase};
+use crate::sys::eager::EagerFd;
 use crate::sys::lock;
 
 /// How long the killed have to be gone before Wait answers all the same.
 const KILLED_WITHIN: Duration = Duration::from_secs(1);
 
+/// A process to be waited for.
+pub(crate) struct Process {
+    pub(crate) pidfd: Arc<EagerFd>,
+    pub(crate) cgroup: Arc<ExecCgroup>,
+    pub(crate) timeout: Option<Duration>,
+}
+
 /// Waits for the process, kills it and its children at the timeout, and settles the execution.
 pub(crate) async fn supervise(
+    table: Arc<Table>,
+    of_box: Arc<BoxCgroup>,
     execution: Arc<Execution>,
-    home: Arc<Home>,
-    pidfd: Arc<AsyncFd<OwnedFd>>,
-    cgroup: Arc<ExecCgroup>,
-    timeout: Option<Duration>,
+    process: Process,
 ) {
+    let Process { pidfd, cgroup, timeout } = process;
     let mut timed_out = false;
     let status = match timeout {
         None => ended(&pidfd).await,
@@ -58,26 +67,42 @@ pub(crate) async fn supervise(
     execution.phase.send_replace(Phase::Ended(exit));
     // Let the answer go out first.
     tokio::task::yield_now().await;
-    home.cgroup.prepare_spare();
-    cgroup.remove_when_empty().await;
+    table.settle(&execution);
+    let is_empty = cgroup.emptied().await.is_ok();
     lock(&execution.live).cgroup = None;
+    if is_empty {
+        give_back(&of_box, cgroup);
+    }
+    // Nobody waits at this moment.
+    of_box.prepare_spare();
 }
 
 /// Waits for a child that gave up before it became the command.
-pub(crate) async fn clear_away(pidfd: Arc<AsyncFd<OwnedFd>>, cgroup: Arc<ExecCgroup>) {
-    // Its report has said all there is to know.
+pub(crate) async fn clear_away(of_box: Arc<BoxCgroup>, pidfd: Arc<EagerFd>, cgroup: Arc<ExecCgroup>) {
+    // It has said all there is to know.
     let _ = ended(&pidfd).await;
-    cgroup.remove_when_empty().await;
+    if cgroup.emptied().await.is_ok() {
+        give_back(&of_box, cgroup);
+    }
 }
 
-async fn ended(pidfd: &AsyncFd<OwnedFd>) -> io::Result<WaitStatus> {
-    loop {
-        let mut guard = pidfd.readable().await?;
-        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)? {
-            WaitStatus::StillAlive => guard.clear_ready(),
-            status => return Ok(status),
-        }
+/// Somebody who has it still, to kill what was in it, does nothing to others any more: it is not used again then.
+fn give_back(of_box: &BoxCgroup, cgroup: Arc<ExecCgroup>) {
+    match Arc::try_unwrap(cgroup) {
+        Ok(cgroup) => of_box.take_back(cgroup),
+        Err(cgroup) => drop(cgroup.remove()),
     }
+}
+
+async fn ended(pidfd: &EagerFd) -> io::Result<WaitStatus> {
+    let status = |pidfd: BorrowedFd<'_>| match waitid(
+        Id::PIDFd(pidfd),
+        WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG,
+    )? {
+        WaitStatus::StillAlive => Err(Errno::EAGAIN),
+        status => Ok(status),
+    };
+    poll_fn(|cx| pidfd.poll(cx, status)).await
 }
 
 /// A status that can't be had means that the process was taken from us, which only a kill does.

@@ -4,21 +4,20 @@
 
 mod disks;
 pub(crate) mod files;
+pub(crate) mod layer;
 pub(crate) mod layout;
 pub(crate) mod view;
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use boxlite_proto::serial;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
-use nix::sys::time::TimeSpec;
+use nix::sys::stat::Mode;
 
 use crate::error::{AgentError, Context};
+use layer::Layer;
 
 /// Options of the box disk. `noinit_itable`: no kernel thread zeroes inode tables, which would grow every qcow2 by
 /// the size of all of them. A journal left by a crash is replayed by the mount itself.
@@ -43,37 +42,41 @@ pub(crate) fn mount_disk() -> Result<(), AgentError> {
 /// is copied up together with content (`metacopy` off), so that a file above never depends on one below. `nodev`:
 /// a box may make device nodes (a capability containers have) but opens none that the agent didn't put there.
 pub(crate) fn mount_root() -> Result<(), AgentError> {
-    let (upper, work) = (format!("{}/upper", layout::DISK), format!("{}/work", layout::DISK));
-    prepare_upper(Path::new(&upper), Path::new(&work))?;
+    let layer = layer();
+    layer.make(Path::new(layout::IMAGE))?;
     let options = format!(
-        "lowerdir={},upperdir={upper},workdir={work},redirect_dir=on,metacopy=off,index=off",
-        layout::IMAGE
+        "lowerdir={},upperdir={},workdir={},redirect_dir=on,metacopy=off,index=off",
+        layout::IMAGE,
+        layer.upper.display(),
+        layer.work.display()
     );
     mount(Some("overlay"), layout::ROOT, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()))
         .step(|| "mount the overlay of image and box disk".into())
 }
 
-/// Makes the writable layer at the box's first start; its root looks like the image's.
-fn prepare_upper(upper: &Path, work: &Path) -> Result<(), AgentError> {
-    if upper.exists() {
-        return Ok(());
+/// The writable layer on the box's disk.
+pub(crate) fn layer() -> Layer {
+    Layer::on(Path::new(layout::DISK))
+}
+
+/// Lets go of the image, so that another disk can take its place: nothing of the box may run any more. What was written
+/// above it goes with it.
+pub(crate) fn leave_image() -> Result<(), AgentError> {
+    let device = disks::find(serial::IMAGE)?;
+    for path in [layout::ROOT, layout::IMAGE] {
+        umount2(path, MntFlags::empty()).step(|| format!("unmount {path}"))?;
     }
-    let step = || format!("make the writable layer {}", upper.display());
-    if !work.exists() {
-        fs::create_dir(work).step(step)?;
-    }
-    let image = fs::metadata(layout::IMAGE).step(step)?;
-    // Made aside and renamed, so that a start cut off here begins anew.
-    let fresh = upper.with_extension("new");
-    if !fresh.exists() {
-        fs::create_dir(&fresh).step(step)?;
-    }
-    std::os::unix::fs::chown(&fresh, Some(image.uid()), Some(image.gid())).step(step)?;
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(image.mode())).step(step)?;
-    let modified = TimeSpec::new(image.mtime(), image.mtime_nsec());
-    utimensat(nix::fcntl::AT_FDCWD, &fresh, &modified, &modified, UtimensatFlags::FollowSymlink)
-        .step(step)?;
-    fs::rename(&fresh, upper).step(step)
+    // Refused while anything is mounted from it, wherever: what the kernel holds of its content would stay. The last
+    // close of a device forgets that.
+    let alone = OFlag::O_RDONLY | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    drop(nix::fcntl::open(&device, alone, Mode::empty()).step(|| format!("let go of {}", device.display()))?);
+    layer().delete()
+}
+
+/// Unmounts the box's root and empties its layer, so that both can be made anew: nothing of the box may run any more.
+pub(crate) fn empty_root() -> Result<(), AgentError> {
+    umount2(layout::ROOT, MntFlags::empty()).step(|| format!("unmount {}", layout::ROOT))?;
+    layer().empty()
 }
 
 /// Writes back and unmounts everything of the box.

@@ -46,7 +46,15 @@ const MASKED: [&str; 9] = [
 ];
 
 /// What containers may only read: uid 0 of the box has no capability that stops it from writing there.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 6] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    // A mount of its own by then.
+    "/proc/sys/kernel/random/boot_id",
+];
 
 /// Builds the view and leaves the agent's tree for good.
 pub(crate) fn build(files: &[BoxFile]) -> Result<(), AgentError> {

@@ -2,6 +2,7 @@
 //!
 //! Owns what is kept, what is dropped, and who gets it. Knows no processes and no calls.
 
+pub(crate) mod book;
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod parking;
@@ -9,6 +10,7 @@ mod ring;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod width;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use yamux::Stream;
@@ -41,6 +43,8 @@ pub(crate) struct Taker {
     pub(crate) stream: Stream,
     /// Where an output stream is to begin; `boxlite_proto::stream::OLDEST` for the oldest undelivered byte.
     pub(crate) offset: u64,
+    /// Who it is, see `boxlite_proto::stream`.
+    pub(crate) name: u64,
 }
 
 /// Gives a stream its end of file, then reads and discards until the host has closed its side as well: dropped

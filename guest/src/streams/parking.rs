@@ -1,6 +1,6 @@
 //! Streams that arrived before the Exec they belong to.
 //!
-//! Owns them for a few seconds; what nobody claims is dropped, which resets it.
+//! Owns them for half a minute; what nobody claims is dropped, which resets it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,8 +11,9 @@ use boxlite_proto::stream::Which;
 use crate::streams::Taker;
 use crate::sys::lock;
 
-/// How long a stream waits for its execution, and an execution for its announced streams.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a stream waits for its execution, and an execution for its announced streams: longer than a host that is busy
+/// takes from one to the other. Who can't open a stream calls its execution off.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 type Place = (String, u8);
 

@@ -2,6 +2,8 @@
 //!
 //! Owns the memory and the arithmetic: what is there, what has been sent, what had to be dropped. Does no I/O.
 
+use std::ops::Range;
+
 /// Most bytes that are kept.
 pub(crate) const LIMIT: usize = 1024 * 1024;
 /// What a ring grows to for bytes that have been sent: more than can be under way between here and the taker.
@@ -19,6 +21,8 @@ pub(crate) struct Ring {
     cursor: u64,
     /// Nothing before this is there, whatever the memory's size.
     floor: u64,
+    /// What was given up although it was owed to the next taker, from the first such byte to the last.
+    given_up: Option<Range<u64>>,
 }
 
 impl Ring {
@@ -36,7 +40,8 @@ impl Ring {
         self.head.saturating_sub(self.memory.len() as u64).max(self.floor)
     }
 
-    fn unsent_len(&self) -> usize {
+    /// Bytes that wait to be sent.
+    pub(crate) fn unsent_len(&self) -> usize {
         (self.head - self.cursor) as usize
     }
 
@@ -74,9 +79,21 @@ impl Ring {
 
     fn grow(&mut self) {
         let length = (self.memory.len() * 2).clamp(START, LIMIT);
-        if length == self.memory.len() {
-            return;
+        if length != self.memory.len() {
+            self.resize(length);
         }
+    }
+
+    /// Says that nothing will follow: no more memory is held than what is there needs.
+    pub(crate) fn finish(&mut self) {
+        let length = ((self.head - self.oldest()) as usize).next_power_of_two();
+        if length < self.memory.len() {
+            self.resize(length);
+        }
+    }
+
+    /// Moves what is there, which must fit, to a memory of `length` bytes, a power of two.
+    fn resize(&mut self, length: usize) {
         let mut memory = vec![0; length];
         let (oldest, head) = (self.oldest(), self.head);
         let mut offset = oldest;
@@ -87,6 +104,7 @@ impl Ring {
             memory[to..to + n].copy_from_slice(&self.memory[from..from + n]);
             offset += n as u64;
         }
+        self.floor = oldest;
         self.memory = memory;
     }
 
@@ -113,15 +131,28 @@ impl Ring {
         self.cursor = self.head.min(self.cursor + n as u64);
     }
 
-    /// Goes to `offset`, or as near as what is kept allows. Returns where sending now begins.
+    /// Goes to `offset`, or as near as what is kept allows. Returns the first byte that is owed from there on: the next to
+    /// be sent, or an earlier one that was given up.
     pub(crate) fn seek(&mut self, offset: u64) -> u64 {
         self.cursor = offset.clamp(self.oldest(), self.head);
-        self.cursor
+        match &self.given_up {
+            Some(lost) if offset < lost.end => self.cursor.min(offset.max(lost.start)),
+            _ => self.cursor,
+        }
     }
 
-    /// Lets go of the memory. Returns how many unsent bytes that cost.
+    /// Stays where it is. Returns the first byte that is owed to who comes now, as [`Ring::seek`] does.
+    pub(crate) fn resume(&self) -> u64 {
+        self.given_up.as_ref().map_or(self.cursor, |lost| lost.start)
+    }
+
+    /// Gives up what is kept. Returns how many unsent bytes that cost.
     pub(crate) fn clear(&mut self) -> u64 {
         let lost = self.head - self.cursor;
+        if lost > 0 {
+            let start = self.resume();
+            self.given_up = Some(start..self.head);
+        }
         self.memory = Vec::new();
         self.cursor = self.head;
         self.floor = self.head;
@@ -222,15 +253,70 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_ring_starts_over_at_the_same_offset() {
+    fn a_ring_that_grows_brings_nothing_back() {
+        let mut ring = Ring::default();
+        put(&mut ring, HISTORY, false);
+        take(&mut ring, HISTORY);
+        put(&mut ring, HISTORY, false);
+        put(&mut ring, 1000, false);
+        assert_eq!(ring.held(), 2 * HISTORY);
+        assert_eq!(ring.seek(0), HISTORY as u64, "the bytes before were overwritten");
+        take(&mut ring, LIMIT);
+    }
+
+    #[test]
+    fn what_was_given_up_stays_owed() {
         let mut ring = Ring::default();
         put(&mut ring, 100, false);
         take(&mut ring, 40);
         assert_eq!(ring.clear(), 60);
-        assert_eq!((ring.held(), ring.head()), (0, 100));
+        assert_eq!((ring.held(), ring.head(), ring.cursor()), (0, 100, 100));
         put(&mut ring, 10, false);
-        assert_eq!(ring.seek(0), 100);
+        // Whoever wants any of it gets what is there, and is owed the rest.
+        assert_eq!((ring.resume(), ring.cursor()), (40, 100));
+        assert_eq!((ring.seek(0), ring.cursor()), (40, 100));
+        assert_eq!((ring.seek(70), ring.cursor()), (70, 100));
+        assert_eq!((ring.seek(100), ring.cursor()), (100, 100));
         take(&mut ring, 100);
         assert_eq!(ring.cursor(), 110);
+        put(&mut ring, 5, false);
+        assert_eq!(ring.clear(), 5);
+        assert_eq!((ring.resume(), ring.seek(103)), (40, 103));
+    }
+
+    #[test]
+    fn what_was_sent_is_given_up_for_nothing() {
+        let mut ring = Ring::default();
+        put(&mut ring, 100, false);
+        take(&mut ring, 100);
+        assert_eq!(ring.clear(), 0);
+        assert_eq!((ring.resume(), ring.seek(0)), (100, 100));
+    }
+
+    #[test]
+    fn a_finished_ring_holds_what_is_there_and_no_more() {
+        let mut ring = Ring::default();
+        put(&mut ring, 5, false);
+        ring.finish();
+        assert_eq!(ring.held(), 8);
+        assert_eq!(ring.seek(2), 2);
+        take(&mut ring, 5);
+        assert_eq!((ring.cursor(), ring.seek(0)), (5, 0));
+        // Wrapped around: the oldest bytes lie behind the newest.
+        let mut ring = Ring::default();
+        put(&mut ring, LIMIT + 300_000, true);
+        ring.finish();
+        assert_eq!((ring.held(), ring.seek(0)), (LIMIT, 300_000));
+        let mut ring = Ring::default();
+        put(&mut ring, 300_000, false);
+        ring.clear();
+        put(&mut ring, 70_000, false);
+        ring.finish();
+        assert_eq!((ring.held(), ring.seek(300_000)), (131_072, 300_000));
+        take(&mut ring, LIMIT);
+        assert_eq!(ring.cursor(), 370_000);
+        let mut empty = Ring::default();
+        empty.finish();
+        assert_eq!(empty.held(), 0);
     }
 }

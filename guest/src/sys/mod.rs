@@ -2,6 +2,7 @@
 //!
 //! Owns all `unsafe` of the agent that is not a child between clone and exec. Decides nothing.
 
+pub(crate) mod eager;
 pub(crate) mod mounts;
 pub(crate) mod net;
 pub(crate) mod process;

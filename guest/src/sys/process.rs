@@ -81,7 +81,7 @@ struct Stack([MaybeUninit<u8>; 64 * 1024]);
 /// on a file system that the agent itself serves.
 ///
 /// # Safety
-/// `run` makes async-signal-safe calls only, changes no memory of ours, and ends in exec or `_exit`.
+/// `run` makes async-signal-safe calls only, changes no memory of ours but atomics, and ends in exec or `_exit`.
 #[cfg(target_arch = "x86_64")]
 pub(crate) unsafe fn spawn_borrowing<T>(
     cgroup: BorrowedFd<'_>,

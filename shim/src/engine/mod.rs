@@ -57,8 +57,8 @@ pub(crate) struct Machine {
 pub(crate) struct Frozen {
     /// The state's descriptor, by its number in the monitor's process.
     pub(crate) state: RawFd,
-    /// Size of the box's disk in bytes, which the template's guest doesn't know.
-    pub(crate) box_disk: u64,
+    /// Size of the box's disk in bytes, where the template's guest doesn't know it.
+    pub(crate) box_disk: Option<u64>,
 }
 
 /// The host's end of the one byte pipe to the agent.

@@ -6,10 +6,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use boxlite_proto::agent::{ConfigureRequest, ConfigureResponse, Empty, PowerOffRequest};
+use boxlite_proto::agent::{
+    ClaimRequest, ClaimResponse, ConfigureRequest, ConfigureResponse, Empty, ExecRequest, PowerOffRequest,
+};
 use boxlite_proto::agent_ttrpc::AgentClient;
 use boxlite_proto::event::Event;
-use boxlite_proto::shim::ShimSpec;
+use boxlite_proto::shim::{Course, ShimSpec};
 use boxlite_proto::{BUILD_ID, PROTOCOL_VERSION, stream};
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use sha2::{Digest, Sha256};
@@ -26,11 +28,19 @@ use super::log::log;
 const LONGEST_EVENT: u64 = 4096;
 /// Twice what the guest's generator takes in.
 const ENTROPY: usize = 64;
+/// Bytes of a UUID.
+const UUID: usize = 16;
 /// PowerOff is answered before anything is ended.
 const POWER_OFF_ANSWER: Duration = Duration::from_secs(2);
 
+/// A spare answers at once, or is not worth waiting for.
+const CLAIM_ANSWER: Duration = Duration::from_secs(5);
 /// The list of executions is answered at once.
 const ACTIVITY_ANSWER: Duration = Duration::from_secs(10);
+
+/// No warm-up takes longer, or says more.
+const WARM_UP: Duration = Duration::from_secs(5);
+const WARM_UP_OUTPUT: u32 = 4096;
 
 /// What the box's commands are at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,20 +117,64 @@ impl Calls {
 
     /// Gives the guest its identity and the moment's secrets. Bounded by the start's own deadline.
     pub(crate) async fn configure(&self, spec: &ShimSpec) -> Result<ConfigureResponse, StartError> {
-        let mut entropy = vec![0; ENTROPY];
-        let plumbing = |source| StartError::Plumbing { what: "entropy for the guest", source };
-        File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut entropy))
-            .map_err(plumbing)?;
-        let mut request = ConfigureRequest::new();
-        request.box_id = spec.box_id.clone();
-        request.hostname = spec.hostname.clone();
-        request.entropy = entropy;
-        request.machine_id = machine_id(&spec.box_id);
-        request.pids_max = spec.pids_max;
-        request.test_hooks = spec.test_hooks;
-        request.wall_clock_ns = wall_clock_ns();
+        let request = word_of(spec)?;
         self.0.configure(context::with_timeout(0), &request).await.map_err(|error| refusal(&error))
+    }
+
+    /// Makes the agent of a machine that was set up ahead that of this box, which may be a spare.
+    pub(crate) async fn take_over(&self, spec: &ShimSpec) -> Result<ConfigureResponse, StartError> {
+        let word = word_of(spec)?;
+        let request = ClaimRequest {
+            hostname: word.hostname,
+            wall_clock_ns: word.wall_clock_ns,
+            entropy: word.entropy,
+            machine_id: word.machine_id,
+            pids_max: word.pids_max,
+            test_hooks: word.test_hooks,
+            rehearse: word.rehearse,
+            image: word.image,
+            boot_id: word.boot_id,
+            ..ClaimRequest::default()
+        };
+        let claimed =
+            self.0.claim(context::with_timeout(0), &request).await.map_err(|error| refusal(&error))?;
+        Ok(ConfigureResponse { stages: claimed.stages, ..ConfigureResponse::default() })
+    }
+
+    /// Runs a command in a machine that is made ahead, so that the kernel has what of the image commands begin with. An
+    /// image without a shell has none of that.
+    pub(crate) async fn warm_up(&self, number: u32) -> Result<(), StartError> {
+        let mut request = ExecRequest::new();
+        request.id = format!("warm-up-{number}");
+        request.argv =
+            ["/bin/sh", "-c", "echo warm; echo warm >&2"].map(|text| text.as_bytes().to_vec()).into();
+        request.inline_bytes = WARM_UP_OUTPUT;
+        request.timeout_ms = WARM_UP.as_millis() as u64;
+        self.0.exec(context::with_timeout(0), &request).await.map(drop).map_err(|error| refusal(&error))
+    }
+
+    /// Ends what the warm-up has left.
+    pub(crate) async fn renew(&self) -> Result<(), StartError> {
+        self.0.renew(context::with_timeout(0), &Empty::new()).await.map(drop).map_err(|error| refusal(&error))
+    }
+
+    /// Writes what the box has written to its disk.
+    pub(crate) async fn sync(&self) -> Result<(), StartError> {
+        self.0.sync(context::with_timeout(0), &Empty::new()).await.map(drop).map_err(|error| refusal(&error))
+    }
+
+    /// Has a spare's agent let go of the image.
+    pub(crate) async fn vacate(&self) -> ttrpc::Result<()> {
+        self.0.vacate(context::with_duration(CLAIM_ANSWER), &Empty::new()).await.map(drop)
+    }
+
+    /// Makes a spare's agent that of the box with this host name.
+    pub(crate) async fn claim(&self, hostname: &str, entropy: Vec<u8>) -> ttrpc::Result<ClaimResponse> {
+        let mut request = ClaimRequest::new();
+        request.hostname = hostname.to_owned();
+        request.entropy = entropy;
+        request.wall_clock_ns = wall_clock_ns();
+        self.0.claim(context::with_duration(CLAIM_ANSWER), &request).await
     }
 
     /// What the box's commands are at.
@@ -141,6 +195,24 @@ impl Calls {
     }
 }
 
+/// What the agent is told of a box, with the moment's secrets.
+fn word_of(spec: &ShimSpec) -> Result<ConfigureRequest, StartError> {
+    let plumbing = |source| StartError::Plumbing { what: "entropy for the guest", source };
+    let mut request = ConfigureRequest::new();
+    request.box_id = spec.box_id.clone();
+    request.hostname = spec.hostname.clone();
+    request.entropy = entropy().map_err(plumbing)?;
+    request.machine_id = machine_id(&spec.box_id);
+    request.pids_max = spec.pids_max;
+    request.test_hooks = spec.test_hooks;
+    request.image = spec.image.clone();
+    request.spare = spec.spare || matches!(spec.course, Course::Freeze { .. });
+    request.rehearse = spec.rehearse;
+    request.boot_id = uuid(random(UUID).map_err(plumbing)?);
+    request.wall_clock_ns = wall_clock_ns();
+    Ok(request)
+}
+
 /// The agent's own words, where it has said any.
 fn refusal(error: &ttrpc::Error) -> StartError {
     match error {
@@ -149,13 +221,28 @@ fn refusal(error: &ttrpc::Error) -> StartError {
     }
 }
 
+/// From the host's generator, for the guest's.
+pub(crate) fn entropy() -> io::Result<Vec<u8>> {
+    random(ENTROPY)
+}
+
+fn random(length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Stays the same over the box's life, tells nothing of the box id, and is a version 4 UUID as machine-id(5) wants.
 fn machine_id(box_id: &str) -> Vec<u8> {
     let digest = Sha256::new().chain_update("boxlite machine-id ").chain_update(box_id).finalize();
-    let mut id = digest[..16].to_vec();
-    id[6] = id[6] & 0x0f | 0x40;
-    id[8] = id[8] & 0x3f | 0x80;
-    id
+    uuid(digest[..UUID].to_vec())
+}
+
+/// A version 4 UUID of 16 bytes.
+fn uuid(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    bytes
 }
 
 fn wall_clock_ns() -> i64 {

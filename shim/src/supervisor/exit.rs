@@ -58,7 +58,7 @@ pub(crate) fn record(facts: Facts, console: &str) -> ExitRecord {
         (Some(ByeReason::PowerOff), Some(StopReason::OwnerGone)) => ExitKind::OwnerGone,
         (Some(ByeReason::PowerOff), Some(StopReason::LifetimeOver)) => ExitKind::LifetimeOver,
         (Some(ByeReason::PowerOff), Some(StopReason::Idle)) => ExitKind::Idle,
-        (Some(ByeReason::PowerOff), _) => ExitKind::Stopped,
+        (Some(ByeReason::PowerOff | ByeReason::Discard), _) => ExitKind::Stopped,
         (None, Some(_)) if facts.forced => ExitKind::Killed,
         (Some(ByeReason::AgentFailed) | None, _) => ExitKind::Crashed,
     };
@@ -133,6 +133,8 @@ mod tests {
         assert_eq!(kind(None, None, false, clean), ExitKind::Crashed);
         assert_eq!(kind(None, None, false, End::Signalled(9)), ExitKind::Crashed);
         assert_eq!(kind(None, owner, true, End::Signalled(9)), ExitKind::Killed);
+        // One whose disk is not wanted any more is killed at its agent's word.
+        assert_eq!(kind(Some(ByeReason::Discard), None, false, End::Signalled(9)), ExitKind::Stopped);
         // A machine that was told to flush and end after its agent's word has not been killed.
         assert_eq!(kind(Some(ByeReason::PowerOff), None, true, clean), ExitKind::Stopped);
     }

@@ -1,7 +1,7 @@
-//! The making of a template: a machine that boots, is frozen before any host has talked to its agent, and ends.
+//! The making of a template: a machine that boots, has a box set up in it where that is wanted, is frozen, and ends.
 //!
-//! Leaves memory and state in the working directory, synced, or nothing of them. What becomes of the directory is the
-//! library's to decide.
+//! Leaves memory and state in the working directory, synced, or nothing of them; the disk of a box that is set up lies
+//! there before. What becomes of the directory is the library's to decide.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,13 +10,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use boxlite_proto::WAITING;
-use boxlite_proto::shim::{Report, ShimSpec, files};
+use boxlite_proto::shim::{Progress, Report, ShimSpec, files};
+use nix::sys::statvfs::statvfs;
 use tokio::io::Interest;
 use tokio::time::{sleep, timeout};
 
+use super::channel;
 use super::failure::StartError;
 use super::log::log;
-use super::machine::stage;
+use super::machine::{bring_up, stage};
 use super::owner::Owner;
 use super::signals::Signals;
 use super::sparse;
@@ -24,7 +26,7 @@ use super::start::{Failed, Steps};
 use super::tail::{Sink, Tail};
 use crate::engine::process::Process;
 use crate::engine::qemu::qmp::{self, Control};
-use crate::engine::{self, Boot, Machine, Verbosity};
+use crate::engine::{self, AgentPipe, Boot, Machine, Verbosity};
 use crate::{sys, tsc};
 
 /// The only clock source with which a frozen guest's time goes right.
@@ -33,12 +35,15 @@ const CLOCKSOURCE: &str = "tsc";
 const CONSOLE_ROOM: usize = 64 * 1024;
 /// What QEMU has to end when it is told to.
 const QUIT: Duration = Duration::from_secs(10);
+/// Commands that are run in a box before it is frozen.
+const WARM_UPS: u32 = 2;
 /// Making a template must not take time from boxes.
 const NICE: libc::c_int = 10;
 
 /// Makes the template; on failure nothing of it is left.
 pub(crate) async fn freeze(
     spec: &ShimSpec,
+    progress: Progress,
     owner: &Owner,
     signals: &mut Signals,
     began: Instant,
@@ -55,7 +60,7 @@ pub(crate) async fn freeze(
     let mut console = String::new();
     let made = tokio::select! {
         biased;
-        made = make(machine, &mut console, &step) => made,
+        made = make(machine, spec, progress, &mut console, &step) => made,
         gone = owner.gone() => Err(match gone {
             Ok(()) => StartError::OwnerGone,
             Err(source) => StartError::Plumbing { what: "the watch over the owner", source },
@@ -73,6 +78,13 @@ pub(crate) async fn freeze(
             Ok(())
         }
         Err(error) => {
+            // QEMU says nothing of that: it dies of a signal when it finds no room for a page.
+            let error = if is_full() {
+                let source = io::Error::from_raw_os_error(libc::ENOSPC);
+                StartError::Plumbing { what: "the template's files", source }
+            } else {
+                error
+            };
             for name in [files::RAM, files::STATE] {
                 // Of a failure that came before there was one.
                 let _ = fs::remove_file(name);
@@ -82,14 +94,29 @@ pub(crate) async fn freeze(
     }
 }
 
+/// Whether the template's disk has no more room.
+fn is_full() -> bool {
+    const LEAST: u64 = 4 << 20;
+    statvfs(".").is_ok_and(|space| space.blocks_available() * space.fragment_size() < LEAST)
+}
+
 /// Dropping the future kills the machine.
-async fn make(machine: Machine, console: &mut String, step: &Steps<'_>) -> Result<(), StartError> {
+async fn make(
+    machine: Machine,
+    spec: &ShimSpec,
+    progress: Progress,
+    console: &mut String,
+    step: &Steps<'_>,
+) -> Result<(), StartError> {
     let Machine { mut process, agent, console: console_fd, messages, monitor, frozen: _ } = machine;
     let refused = |why: String| StartError::Freeze { why };
     let plumbing = |what| move |source| StartError::Plumbing { what, source };
     let _messages = Tail::start(messages, Sink::ShimLog).map_err(plumbing("the engine's messages"))?;
-    // Whoever clones the machine finds its agent waiting for a host. So it must not meet one here.
-    drop(agent);
+    // Whoever clones the machine finds its agent waiting for a host, for the first time or again.
+    match progress {
+        Progress::Booted => drop(agent),
+        Progress::SetUp => set_up(agent, spec, step).await?,
+    }
     let monitor = monitor.ok_or_else(|| refused("this engine has no monitor".into()))?;
     let monitor = qmp::connect(monitor).map_err(plumbing("the engine's monitor"))?;
     let mut control = Control::begin(monitor).await.map_err(|error| refused(error.to_string()))?;
@@ -112,6 +139,24 @@ async fn make(machine: Machine, console: &mut String, step: &Steps<'_>) -> Resul
     let punched = seal().map_err(plumbing("the template's files"))?;
     log!("punched {punched} bytes of zeros out of the template's memory");
     step.done(stage::FREEZE);
+    Ok(())
+}
+
+/// Sets the box up that its clones will have, and leaves its agent alone again.
+async fn set_up(agent: AgentPipe, spec: &ShimSpec, step: &Steps<'_>) -> Result<(), StartError> {
+    let (opener, channel) = channel::start(agent)
+        .map_err(|source| StartError::Plumbing { what: "the channel to the agent", source })?;
+    let up = bring_up(opener, spec, |name| step.done(name)).await?;
+    for number in 0..WARM_UPS {
+        up.calls.warm_up(number).await?;
+    }
+    up.calls.renew().await?;
+    up.calls.sync().await?;
+    step.done(stage::WARM_UP);
+    drop(up);
+    channel.abort();
+    // What it ended with is of no interest, but its end of the pipe is closed now.
+    let _ = channel.await;
     Ok(())
 }
 

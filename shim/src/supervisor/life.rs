@@ -9,6 +9,7 @@ use boxlite_proto::shim::{ExitRecord, Report, ShimSpec, Word};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::agent::Events;
+use super::claim::{self, Claimed};
 use super::exit::{self, Facts, StopReason};
 use super::limits;
 use super::log::log;
@@ -100,6 +101,7 @@ pub(crate) async fn live(
     let mut watch_owner = *standing != Standing::Detached;
     let mut channel_over = false;
     let mut power_off = tokio::task::JoinSet::new();
+    let mut claims = tokio::task::JoinSet::new();
     let mut limit = std::pin::pin!(limits::reached(spec, calls.clone(), life.gate.clone()));
     let mut watch_limits = true;
 
@@ -107,21 +109,23 @@ pub(crate) async fn live(
         tokio::select! {
             biased;
             end = machine.process.ended() => break end,
-            event = next_event(&mut life.events) => life.hear(event),
+            event = next_event(&mut life.events) => {
+                life.hear(event);
+                if life.bye == Some(ByeReason::Discard) {
+                    machine.process.kill();
+                }
+            }
             failure = &mut machine.channel, if !channel_over => {
                 channel_over = true;
                 log!("the channel has ended: {failure:?}");
                 life.expect_end(AFTER_BYE);
             }
             word = owner.word(), if watch_owner => match word {
-                Ok(Some(Word::Claim { detach })) => {
-                    log!("claimed{}", if detach { ", detached" } else { "" });
-                    standing.claim(detach);
-                    if *standing == Standing::Detached {
-                        owner.let_go();
-                        watch_owner = false;
+                Ok(Some(Word::Claim(wanted))) => {
+                    // A box is claimed once.
+                    if *standing == Standing::Spare && claims.is_empty() {
+                        claims.spawn(claim::claim(calls.clone(), machine.monitor.take(), wanted));
                     }
-                    owner.report(&Report::Claimed);
                 }
                 gone => {
                     watch_owner = false;
@@ -132,6 +136,23 @@ pub(crate) async fn live(
                     if *standing == Standing::Spare {
                         machine.process.kill();
                     }
+                }
+            },
+            Some(over) = claims.join_next() => match over.unwrap_or_else(|error| Err(error.into())) {
+                Ok(Claimed { detach, monitor, stages }) => {
+                    log!("claimed{}", if detach { ", detached" } else { "" });
+                    machine.monitor = monitor;
+                    standing.claim(detach);
+                    if *standing == Standing::Detached {
+                        owner.let_go();
+                        watch_owner = false;
+                    }
+                    owner.report(&Report::Claimed { stages });
+                }
+                Err(error) => {
+                    log!("can't be made the box: {error}");
+                    owner.report(&Report::Refused { why: error.to_string() });
+                    machine.process.kill();
                 }
             },
             name = signals.next() => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use boxlite_proto::agent::ConfigureResponse;
 use boxlite_proto::serial;
-use boxlite_proto::shim::{ShimSpec, files};
+use boxlite_proto::shim::{Course, Progress, ShimSpec, files};
 use tokio::task::JoinHandle;
 use yamux::ConnectionError;
 
@@ -18,6 +18,7 @@ use super::failure::StartError;
 use super::log::log;
 use super::tail::{ConsoleLog, Sink, Tail};
 use crate::engine::process::{End, Process};
+use crate::engine::qemu::monitor::Monitor;
 use crate::engine::qemu::qmp::{self, Commands, Control, Notice, QmpError};
 use crate::engine::{Engine, Frozen, Machine};
 
@@ -32,7 +33,8 @@ pub(crate) struct Hosted {
     pub(crate) channel: JoinHandle<ConnectionError>,
     pub(crate) console: Tail,
     messages: Tail,
-    monitor: Option<Commands>,
+    /// None for an engine that has none, and while a claim has it.
+    pub(crate) monitor: Option<Monitor>,
     /// What is still to be done before the guest runs.
     pub(crate) thaw: Option<Thaw>,
 }
@@ -48,7 +50,9 @@ impl Thaw {
     pub(crate) async fn run(self) -> Result<(qmp::Events, Commands), QmpError> {
         let mut control = Control::begin(self.monitor).await?;
         control.restore(self.frozen.state).await?;
-        control.announce_size(serial::BOX, self.frozen.box_disk).await?;
+        if let Some(bytes) = self.frozen.box_disk {
+            control.announce_size(serial::BOX, bytes).await?;
+        }
         control.go_on().await?;
         Ok(control.release())
     }
@@ -69,6 +73,7 @@ pub(crate) mod stage {
     pub(crate) const KERNEL: &str = "kernel";
     pub(crate) const AGENT: &str = "agent";
     pub(crate) const CONFIGURE: &str = "configure";
+    pub(crate) const WARM_UP: &str = "warm-up";
     pub(crate) const FREEZE: &str = "freeze";
     /// The agent's own steps that a clone's template has done.
     pub(crate) const OF_THE_TEMPLATE: [&str; 3] = ["kernel", "agent", "channel"];
@@ -99,18 +104,13 @@ impl Hosted {
     }
 
     /// Reads QEMU's events for as long as it lives, and logs those that tell something.
-    pub(crate) fn watch(&mut self, (mut events, commands): (qmp::Events, Commands)) {
-        self.monitor = Some(commands);
-        tokio::spawn(async move {
-            while let Some(notice) = events.next().await {
-                match notice {
-                    Notice::Shutdown { reason } => log!("the machine ends: {reason}"),
-                    Notice::GuestPanicked => log!("the guest's kernel has panicked"),
-                    Notice::Refused { why } => log!("the engine refused a command: {why}"),
-                    Notice::Done | Notice::Migrated { .. } | Notice::Other => {}
-                }
-            }
-        });
+    pub(crate) fn watch(&mut self, monitor: (qmp::Events, Commands)) {
+        self.monitor = Some(Monitor::watch(monitor, |notice| match notice {
+            Notice::Shutdown { reason } => log!("the machine ends: {reason}"),
+            Notice::GuestPanicked => log!("the guest's kernel has panicked"),
+            Notice::Refused { why } => log!("the engine refused a command: {why}"),
+            Notice::Done | Notice::Migrated { .. } | Notice::Other => {}
+        }));
     }
 
     /// Asks the engine to end the machine at once, flushing what is written.
@@ -148,7 +148,10 @@ pub(crate) async fn bring_up(
     let events = greet(&opener).await?;
     reached(stage::AGENT);
     let calls = Calls::open(&opener).await?;
-    let configured = calls.configure(spec).await?;
+    let configured = match spec.course {
+        Course::Clone { progress: Progress::SetUp, .. } => calls.take_over(spec).await?,
+        Course::Boot | Course::Clone { .. } | Course::Freeze { .. } => calls.configure(spec).await?,
+    };
     reached(stage::CONFIGURE);
     Ok(Up { events, calls, configured })
 }

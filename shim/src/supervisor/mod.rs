@@ -5,6 +5,7 @@
 mod agent;
 mod channel;
 mod children;
+mod claim;
 mod exit;
 pub(crate) mod failure;
 mod freeze;
@@ -26,7 +27,7 @@ mod tail;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use boxlite_proto::shim::{Course, ExitRecord, Report, ShimSpec};
+use boxlite_proto::shim::{Course, ExitRecord, Progress, Report, ShimSpec};
 
 use failure::StartError;
 use launch::Side;
@@ -71,7 +72,7 @@ pub(crate) fn run(box_id: &str, began: Instant) -> ExitCode {
     owner.report(&Report::Started { pid: std::process::id() });
     match spec.course {
         Course::Boot | Course::Clone { .. } => be_the_box(&spec, owner, began),
-        Course::Freeze => make_a_template(&spec, owner, began),
+        Course::Freeze { progress } => make_a_template(&spec, progress, owner, began),
     }
 }
 
@@ -91,9 +92,11 @@ fn open_eyes(owner: &mut Owner) -> Result<(tokio::runtime::Runtime, Signals), St
 }
 
 /// There is no box, so there is no exit record: the report is all.
-fn make_a_template(spec: &ShimSpec, mut owner: Owner, began: Instant) -> ExitCode {
+fn make_a_template(spec: &ShimSpec, progress: Progress, mut owner: Owner, began: Instant) -> ExitCode {
     let outcome = match open_eyes(&mut owner) {
-        Ok((runtime, mut signals)) => runtime.block_on(freeze::freeze(spec, &owner, &mut signals, began)),
+        Ok((runtime, mut signals)) => {
+            runtime.block_on(freeze::freeze(spec, progress, &owner, &mut signals, began))
+        }
         Err(error) => Err((error, stage::PREPARE, String::new())),
     };
     children::end_all();

@@ -149,7 +149,7 @@ mod tests {
         send(theirs.as_raw_fd(), b"{}", MsgFlags::empty()).unwrap();
         assert!(still_there(&owner).await);
         shutdown(theirs.as_raw_fd(), Shutdown::Both).unwrap();
-        timeout(Duration::from_secs(5), owner.gone()).await.unwrap().unwrap();
+        timeout(Duration::from_secs(60), owner.gone()).await.unwrap().unwrap();
         drop(copy);
     }
 
@@ -160,7 +160,7 @@ mod tests {
         let owner = Owner::new(ours, vec![sys::pidfd_open(process.id()).unwrap()]);
         assert!(still_there(&owner).await);
         process.kill().unwrap();
-        timeout(Duration::from_secs(5), owner.gone()).await.unwrap().unwrap();
+        timeout(Duration::from_secs(60), owner.gone()).await.unwrap().unwrap();
         process.wait().unwrap();
     }
 

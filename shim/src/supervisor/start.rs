@@ -77,7 +77,11 @@ pub(crate) async fn start(
                 clocksource: configured.clocksource.clone(),
                 tsc_khz,
             });
-            log!("ready: Linux {}, clocksource {}", configured.kernel, configured.clocksource);
+            match configured.kernel.as_str() {
+                // Its template knows.
+                "" => log!("ready"),
+                kernel => log!("ready: Linux {kernel}, clocksource {}", configured.clocksource),
+            }
             return Ok(Started { machine, up, listener });
         }
         Err(error) => error,

@@ -137,12 +137,12 @@ mod tests {
     async fn the_end_is_kept() {
         let (ours, mut theirs) = StdStream::pair().unwrap();
         let mut tail = Tail::start(ours.into(), Sink::ShimLog).unwrap();
-        let writer = std::thread::spawn(move || {
+        let writer = tokio::task::spawn_blocking(move || {
             theirs.write_all(&vec![b'a'; 100_000]).unwrap();
             theirs.write_all(b"\r\nthe end\r\n").unwrap();
         });
+        writer.await.unwrap();
         let words = tail.last_words().await;
-        writer.join().unwrap();
         assert_eq!(words.len(), KEPT - 2, "the two carriage returns are taken out");
         assert!(words.ends_with("aaa\nthe end\n"), "{words}");
         assert_eq!(tail.last_words().await, words);
@@ -153,6 +153,9 @@ mod tests {
         let (ours, mut theirs) = StdStream::pair().unwrap();
         let mut tail = Tail::start(ours.into(), Sink::ShimLog).unwrap();
         theirs.write_all(b"so far").unwrap();
+        while tail.newest.lock().unwrap().0.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         assert_eq!(tail.last_words().await, "so far");
     }
 

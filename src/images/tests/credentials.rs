@@ -10,7 +10,7 @@ use boxlite_test_utils::registry::{Registry, RegistryOptions};
 use super::*;
 use crate::errors::BoxliteError;
 use crate::images::tests::sample_layout;
-use crate::images::{ImageLimits, ImageStore, ProgressSink};
+use crate::images::{Access, ImageLimits, ImageStore, ProgressSink};
 
 fn look_up(dir: &Path, config: &str, host: &str) -> Found {
     let file = dir.join("config.json");
@@ -28,8 +28,13 @@ fn helper(dir: &Path, name: &str, script: &str) {
     let bin = dir.join("bin");
     fs::create_dir_all(&bin).expect("a directory");
     let path = bin.join(format!("docker-credential-{name}"));
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a program");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let text = dir.join("text");
+    fs::write(&text, format!("#!/bin/sh\n{script}\n")).expect("a program");
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("a mode");
+    // Copied by another process: a child that another test forks meanwhile would hold what is written here open, and such
+    // a file can't be run.
+    let copied = std::process::Command::new("cp").arg(&text).arg(&path).status().expect("cp");
+    assert!(copied.success());
 }
 
 fn ann() -> Option<(String, String)> {
@@ -113,8 +118,13 @@ async fn a_registry_that_asks_for_a_password_gets_the_users() {
     let store = |name: &str| {
         let registries = vec![ImageRegistry::http(registry.host())];
         let credentials = Credentials::of_file(file.clone());
-        ImageStore::open_with(dir.path().join(name), registries, ImageLimits::default(), credentials)
-            .expect("a store")
+        ImageStore::open_with(
+            dir.path().join(name),
+            registries,
+            ImageLimits::default(),
+            Access { credentials, ..Access::default() },
+        )
+        .expect("a store")
     };
     let reference = registry.image("test/image:v1");
     fs::write(&file, r#"{"credsStore": "missing"}"#).expect("a config");

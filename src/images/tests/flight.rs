@@ -79,6 +79,6 @@ async fn a_caller_leaves_and_the_others_go_on_until_the_last_one_leaves() {
 async fn a_panic_of_the_work_is_an_error_of_its_waiters() {
     let flights = Flights::<u32>::default();
     let result = flights.join("key", &ProgressSink::none(), |_| async { panic!("in the work") }).await;
-    assert!(matches!(result, Err(BoxliteError::Internal(_))), "{result:?}");
+    assert!(matches!(result, Err(BoxliteError::Panic(_))), "{result:?}");
     assert_eq!(flights.join("key", &ProgressSink::none(), |_| async { Ok(7) }).await, Ok(7));
 }

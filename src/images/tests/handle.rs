@@ -92,7 +92,7 @@ async fn a_build_that_nobody_waits_for_ends_and_leaves_nothing() {
     });
     let (builder, wanted) = (store.clone(), image.clone());
     let build = tokio::spawn(async move { builder.disk(&wanted, &sink).await });
-    begin.recv_timeout(Duration::from_secs(10)).expect("a build");
+    begin.recv_timeout(Duration::from_secs(60)).expect("a build");
     build.abort();
     assert!(build.await.is_err_and(|error| error.is_cancelled()));
     // The lock is free as soon as the abandoned build has ended.

@@ -23,7 +23,7 @@ use crate::model::registry::ImageRegistry;
 /// A store that gives up quickly.
 fn store_with(dir: &Path, registries: Vec<ImageRegistry>) -> ImageStore {
     let limits = ImageLimits {
-        lock_patience: Duration::from_secs(5),
+        lock_patience: Duration::from_secs(10),
         attempts: 3,
         first_pause: Duration::from_millis(20),
         ..ImageLimits::default()
@@ -70,7 +70,7 @@ fn files_below(dir: &Path) -> Vec<String> {
 }
 
 /// Nothing but complete things is in the store: no lock, no temporary file, no partial blob.
-fn assert_tidy(dir: &Path) {
+pub(super) fn assert_tidy(dir: &Path) {
     let left: Vec<String> = files_below(&dir.join("images"))
         .into_iter()
         .filter(|name| name.starts_with("tmp/") || name.starts_with("locks/"))

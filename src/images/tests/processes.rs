@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use boxlite_test_utils::registry::{Registry, RegistryOptions};
 
-use super::faults::{Scene, scene};
+use super::faults::{SLOW, Scene, scene};
 use super::{assert_tidy, files_below, sample_layout, store_with};
 use crate::errors::BoxliteError;
 use crate::images::ProgressSink;
@@ -59,7 +59,7 @@ async fn processes_that_want_the_same_image_fetch_and_build_it_once() {
         assert!(other.wait().expect("its end").success());
     }
     for layer in &image.layers {
-        assert_eq!(scene.registry.downloads(&layer.digest.to_string()), 1);
+        assert_eq!(scene.registry.downloads(&layer.digest.to_string(), 1), 1);
     }
     let disks = files_below(&scene.dir.path().join("images/disks"));
     assert_eq!(disks, [format!("{}.erofs", image.manifest_digest.hex())]);
@@ -69,7 +69,7 @@ async fn processes_that_want_the_same_image_fetch_and_build_it_once() {
 #[tokio::test]
 async fn a_killed_pull_is_gone_on_with() {
     let scene = scene(1);
-    scene.proxy.weather().blob_rate = Some(2 << 20);
+    scene.proxy.weather().blob_rate = Some(SLOW);
     let mut other = another_process(&scene);
     scene.in_the_middle().await;
     send(&other, libc::SIGKILL);
@@ -91,7 +91,7 @@ async fn a_killed_pull_is_gone_on_with() {
 #[tokio::test]
 async fn a_process_that_stands_still_is_named() {
     let scene = scene(1);
-    scene.proxy.weather().blob_rate = Some(1 << 20);
+    scene.proxy.weather().blob_rate = Some(SLOW);
     let mut other = another_process(&scene);
     scene.in_the_middle().await;
     send(&other, libc::SIGSTOP);

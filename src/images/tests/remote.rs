@@ -1,7 +1,5 @@
 //! Pulls from a real registry: transports, credentials, platforms, pins, and what a refusal says.
 
-use std::time::{Duration, Instant};
-
 use boxlite_test_utils::oci::{Layout, Packing, host_architecture, tar_of};
 use boxlite_test_utils::registry::{Registry, RegistryOptions};
 
@@ -45,7 +43,7 @@ async fn over_http_by_tag_by_short_name_and_by_digest() {
     let same = pull(&store, &pinned).await;
     assert_eq!((same.manifest_digest, same.tag), (image.manifest_digest, None));
     for layer in &image.layers {
-        assert_eq!(registry.downloads(&layer.digest.to_string()), 1, "{}", layer.digest);
+        assert_eq!(registry.downloads(&layer.digest.to_string(), 1), 1, "{}", layer.digest);
     }
     // A stored reference needs no registry.
     let asked = registry.requests().len();
@@ -99,13 +97,10 @@ async fn basic_auth_right_wrong_and_none() {
         [(entry(), "without credentials"), (entry().with_basic_auth("ann", "no"), "user `ann`")]
     {
         let store = store_with(dir.path(), vec![entry]);
-        let before = Instant::now();
         let error = refusal(&store, &reference).await;
         assert!(matches!(error, BoxliteError::Network(_)), "{error}");
         assert!(error.to_string().contains("refuses access") && error.to_string().contains(who), "{error}");
         assert!(error.hint().contains("with_basic_auth"), "{}", error.hint());
-        // A refusal is no reason to try again.
-        assert!(before.elapsed() < Duration::from_secs(5));
         assert!(!format!("{error:?}").contains("secret"));
     }
     let store = store_with(dir.path(), vec![entry().with_basic_auth("ann", "secret")]);

@@ -1,6 +1,7 @@
 //! One copy: the agent's program in the box, a thread here, and the stream between them.
 //!
-//! Owns their common end. When the caller leaves, the program is killed and the stream cut, which ends the thread.
+//! Owns their common end. When the caller leaves, the program is ended, before or after a file gets its name but not at it,
+//! and the stream is cut, which ends the thread.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -88,7 +89,7 @@ pub(super) async fn run<T: Send + 'static>(
         .stderr_mode(OutputMode::Pipe);
     let wanted = Wanted { stdin: into_box, stdout: !into_box, stderr: true };
     let (execution, opened) = exec::begin_with(sandbox, command, wanted, progress).await?;
-    let kill = KillOnDrop::new(execution.clone());
+    let kill = KillOnDrop::asking(execution.clone());
     let lost = || BoxliteError::Internal("a copy's stream was not opened".into());
     let stream = if into_box { opened.stdin } else { opened.stdout }.ok_or_else(lost)?;
     let stderr = opened.stderr.ok_or_else(lost)?;

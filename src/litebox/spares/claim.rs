@@ -1,31 +1,28 @@
 //! A spare becomes the box that was asked for.
 //!
-//! Its directory moves, its agent gets the box's name and new entropy, its shim is told that it is wanted. Called by a
-//! start that holds the box's lock: whatever fails half-way is that start's to undo.
+//! Its directory moves, and its shim is told that it is wanted, by whom, and with which image: the rest is the shim's.
+//! Called by a start that holds the box's lock: whatever fails half-way is that start's to undo.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boxlite_proto::agent::ClaimRequest;
-use boxlite_proto::agent_ttrpc::AgentClient;
+use boxlite_proto::shim::Claim;
 
 use super::Spare;
-use crate::db::{BoxRow, now_ns};
+use crate::db::BoxRow;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
+use crate::layout::BoxLayout;
 use crate::litebox::core::Core;
 use crate::litebox::live::Recipe;
 use crate::litebox::record::BoxRecord;
-use crate::portal::{self, Portal};
+use crate::portal::Portal;
 use crate::vmm::Started;
 use crate::vmm::engine::Choice;
 
 /// A spare answers at once, or is not worth waiting for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Twice what the guest's generator takes in.
-const ENTROPY: usize = 64;
 
 /// A spare that is a box now.
 pub(in crate::litebox) struct Claimed {
@@ -47,7 +44,7 @@ pub(in crate::litebox) async fn claim(
     let claimed = claimed.unwrap_or_else(|_| Err(BoxliteError::Timeout("the spare does not answer".into())));
     Some(match claimed {
         Ok((portal, stages)) => {
-            core.spares.count_claimed();
+            core.spares.count_claimed(!spare.has(recipe));
             let started = Started {
                 process: spare.live.process().clone(),
                 owner: spare.owner,
@@ -73,11 +70,8 @@ async fn turn(
     spare: &Spare,
 ) -> BoxliteResult<(Portal, Vec<(String, u64)>)> {
     let began = Instant::now();
-    let mut stages = Vec::new();
-    let mut done = |name: &str| stages.push((name.to_owned(), began.elapsed().as_micros() as u64));
-    if spare.image.manifest_digest != recipe.image.manifest_digest {
-        return Err(BoxliteError::Image(Detail::new("the spare has another image by this name")));
-    }
+    let now = || began.elapsed().as_micros() as u64;
+    let image_disk = if spare.has(recipe) { None } else { Some(disk_from_here(recipe)?) };
     let paths = core.layout.of_box(&row.id);
     let record = BoxRecord::of(row, &recipe.spec, &recipe.image, core.owner);
     let (from, to) = (spare.paths.dir().to_owned(), paths.clone());
@@ -86,30 +80,29 @@ async fn turn(
         record.write(&to)
     })
     .await?;
-    done("directory");
+    let mut at = now();
+    let mut stages = vec![("directory".to_owned(), at)];
     let portal = spare.live.portal().moved(&paths.agent_socket());
-    let mut request = ClaimRequest::new();
-    request.hostname = hostname.to_owned();
-    request.entropy = entropy()?;
-    request.wall_clock_ns = now_ns();
-    let limit = portal::within(PATIENCE);
+    let claim = Claim { hostname: hostname.to_owned(), detach: recipe.spec.options.detach, image_disk };
     // A directory without a row is nobody's: once the box can hold data, its row must survive a crash of the host.
-    let (answer, kept) = tokio::join!(
-        portal.call("claim", |agent: AgentClient| async move { agent.claim(limit, &request).await }),
-        core.query(|database| database.sync()),
-    );
-    answer?;
+    let (claimed, kept) = tokio::join!(spare.owner.claim(claim), core.query(|database| database.sync()));
+    let steps = claimed?;
     kept?;
-    done("agent");
-    spare.owner.claim(recipe.spec.options.detach).await?;
-    done("shim");
+    for (name, took) in steps {
+        at += took;
+        stages.push((name, at));
+    }
+    stages.push(("shim".to_owned(), at.max(now())));
     Ok((portal, stages))
 }
 
-fn entropy() -> BoxliteResult<Vec<u8>> {
-    let mut entropy = vec![0; ENTROPY];
-    File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut entropy))
-        .map_err(|error| BoxliteError::io("read", "/dev/urandom".as_ref(), &error))?;
-    Ok(entropy)
+/// The box's image disk, as the shim is to name it.
+fn disk_from_here(recipe: &Recipe) -> BoxliteResult<String> {
+    let disk = BoxLayout::from_here(&recipe.image.disk);
+    disk.into_os_string().into_string().map_err(|name| {
+        BoxliteError::Image(Detail::new(format!(
+            "a running machine can't be given the disk {}",
+            name.display()
+        )))
+    })
 }

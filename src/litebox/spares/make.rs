@@ -1,9 +1,12 @@
 //! Makes a spare: a clone with a directory and a disk of its own, in which everything that a first command needs has run
 //! once. Software emulation translates code when it first runs: what has run is there at once the next time.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use boxlite_proto::agent::Empty;
+use boxlite_proto::agent_ttrpc::AgentClient;
 use boxlite_proto::shim::EngineKind;
 use tokio::io::AsyncReadExt;
 
@@ -18,10 +21,11 @@ use crate::litebox::core::Core;
 use crate::litebox::directory::{self, NewDisk};
 use crate::litebox::exec::{self, Wanted};
 use crate::litebox::live::{LiveBox, Recipe};
+use crate::litebox::outcome::Attempt;
 use crate::litebox::plan::{Plan, boot_deadline};
 use crate::litebox::spec::BoxImage;
 use crate::model::id::{BoxID, BoxIDMint};
-use crate::portal::Portal;
+use crate::portal::{self, Portal};
 use crate::vmm;
 use crate::vmm::engine::Choice;
 use crate::vmm::pieces::Piece;
@@ -64,14 +68,18 @@ impl Maker<'_> {
     async fn run(self, image: BoxImage, engine: Choice) -> BoxliteResult<Spare> {
         let (core, id, paths) = (self.core, self.id, self.paths);
         let spec = self.kind.spec();
-        let template = clones::template_for(core, &spec, &engine).await;
+        let template = clones::template_for(core, &spec, &engine, Some(&image)).await;
         let course = match (engine.kind, template.course()) {
             (EngineKind::QemuTcg, Some(course)) => course,
             _ => return Err(BoxliteError::Engine(Detail::new("there is no template to make a spare from"))),
         };
         let (bases, size_gb, there) = (core.layout.bases(), spec.disk_size_gb(), paths.clone());
-        executor::blocking(move || directory::prepare_spare(&there, &NewDisk { size_gb, bases: &bases }))
-            .await?;
+        let of_template = template.disk().map(Path::to_owned);
+        executor::blocking(move || {
+            directory::prepare_spare(&there, &NewDisk::of(of_template.as_deref(), size_gb, &bases))
+        })
+        .await?;
+        let rehearses = core.spares.begin_one();
         let plan = Plan {
             core,
             id,
@@ -81,6 +89,7 @@ impl Maker<'_> {
             image: &image,
             engine: &engine,
             is_spare: true,
+            rehearses,
         };
         let shim = core.spawn_shim(&core.finder.find(Piece::Shim)?, plan.shim_spec(course)?).await?;
         let answer = tokio::select! {
@@ -110,7 +119,7 @@ impl Maker<'_> {
             tsc_khz: started.tsc_khz,
         };
         tokio::select! {
-            warm = tokio::time::timeout(WARM_UP_TIME, warm_up(core, &spare.live)) => match warm {
+            warm = tokio::time::timeout(WARM_UP_TIME, ready(core, &spare.live, rehearses)) => match warm {
                 Ok(Ok(())) => Ok(spare),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(BoxliteError::Timeout(Detail::new("a spare's first command did not end"))),
@@ -120,13 +129,32 @@ impl Maker<'_> {
     }
 }
 
+/// Warms it up, and has the disk of one that has rehearsed a swap hold what it has written: what is synced then is soon
+/// unmounted.
+async fn ready(core: &Arc<Core>, live: &Arc<LiveBox>, rehearsed: bool) -> BoxliteResult<()> {
+    warm_up(core, live).await?;
+    if !rehearsed {
+        return Ok(());
+    }
+    let synced = live
+        .portal()
+        .call("sync", |agent: AgentClient| async move { agent.sync(portal::prompt(), &Empty::new()).await });
+    synced.await.map(drop)
+}
+
 /// Runs a command as callers will: through the shell, where the image has one, to the last byte of its output.
 async fn warm_up(core: &Arc<Core>, live: &Arc<LiveBox>) -> BoxliteResult<()> {
     for _ in 0..WARM_UPS {
-        let command = BoxCommand::new("/bin/sh")
-            .args(["-c", "echo warm; echo warm >&2"])
-            .stdout_mode(OutputMode::Pipe)
-            .stderr_mode(OutputMode::Pipe);
+        // By both ways there are: with one call, and with streams.
+        let command = BoxCommand::new("/bin/sh").args(["-c", "echo warm; echo warm >&2"]).warm_up();
+        let short = command.clone();
+        let outcome = async { Attempt::begin(core, live.clone(), short, Duration::ZERO)?.outcome().await };
+        match outcome.await {
+            // An image without a shell: what did run has been translated.
+            Ok(_) | Err(BoxliteError::Execution(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let command = command.stdout_mode(OutputMode::Pipe).stderr_mode(OutputMode::Pipe);
         let wanted = Wanted { stdin: true, stdout: true, stderr: true };
         match exec::begin_in(core, live.clone(), command, wanted).await {
             Ok((execution, mut streams)) => {
@@ -136,7 +164,6 @@ async fn warm_up(core: &Arc<Core>, live: &Arc<LiveBox>) -> BoxliteResult<()> {
                 }
                 execution.exit().await?;
             }
-            // An image without a shell: what did run has been translated.
             Err(BoxliteError::Execution(_)) => {}
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! Spares: boxes made before anybody asks for them, each to become the next box that fits it.
+//! Spares: boxes made before anybody asks for them, each to become the next box that fits it, best one of its image.
 //!
 //! Owns the pool of one runtime: what is in it, whom a spare is kept for, and when another is made. How one is made is
 //! `make`'s, how it becomes a box `claim`'s. A spare has an id and a directory below `spares`, and no row.
@@ -20,9 +20,10 @@ pub(crate) use pool::Spares;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
 use crate::layout::BoxLayout;
+use crate::litebox::clones;
 use crate::litebox::core::Core;
 use crate::litebox::end;
-use crate::litebox::live::LiveBox;
+use crate::litebox::live::{LiveBox, Recipe};
 use crate::litebox::plan::test_hooks;
 use crate::litebox::spec::{BoxImage, BoxSpec};
 use crate::log::LogLevel;
@@ -72,6 +73,11 @@ impl Spare {
         !self.live.process().has_ended()
     }
 
+    /// Whether its image is the box's, whatever either is called.
+    fn has(&self, recipe: &Recipe) -> bool {
+        self.image.manifest_digest == recipe.image.manifest_digest
+    }
+
     /// Ends it, and returns when nothing of it is left.
     pub(super) async fn discard(self) {
         self.owner.let_go();
@@ -96,7 +102,7 @@ async fn clear(id: BoxID, paths: BoxLayout) {
 
 /// The id of a spare that fits `spec`; from now on it is kept for the box that gets this id, for a while.
 pub(crate) fn reserve(core: &Arc<Core>, spec: &BoxSpec) -> Option<BoxID> {
-    let id = core.spares.reserve(&Kind::of(spec)?)?;
+    let id = core.spares.reserve(&Kind::of(spec))?;
     let (core, reserved) = (core.clone(), id.clone());
     core.executor.handle().clone().spawn(async move {
         tokio::select! {
@@ -124,24 +130,25 @@ pub(super) fn note_start(core: &Arc<Core>, spec: &BoxSpec, image: &BoxImage, eng
     if engine.kind != EngineKind::QemuTcg || !core.templates.are_wanted() {
         return;
     }
-    let Some(kind) = Kind::of(spec) else { return };
-    if !core.spares.want(kind, image.clone()) {
+    if !core.spares.want(Kind::of(spec), image.clone()) {
         return;
     }
     let rest = if core.spares.has_made() || test_hooks() { REST } else { FIRST_REST };
-    let core = core.clone();
+    let (core, engine) = (core.clone(), engine.clone());
     core.executor.handle().clone().spawn(async move {
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             _ = core.shutting_down() => return,
         }
-        refill(&core).await;
+        refill(&core, &engine).await;
     });
 }
 
 /// Makes spares until there are enough of those that are wanted.
-async fn refill(core: &Arc<Core>) {
+async fn refill(core: &Arc<Core>, engine: &Choice) {
+    let mut last = None;
     while let Some(next) = core.spares.next() {
+        last = Some((next.kind.clone(), next.image.clone()));
         for unwanted in next.unwanted {
             unwanted.discard().await;
         }
@@ -160,5 +167,8 @@ async fn refill(core: &Arc<Core>) {
                 return;
             }
         }
+    }
+    if let Some((kind, image)) = last {
+        clones::want_set_up(core, &kind.spec(), &image, engine);
     }
 }

@@ -99,6 +99,27 @@ impl ExecStdin {
     }
 }
 
+impl Drop for ExecStdin {
+    fn drop(&mut self) {
+        if self.source.is_none() {
+            // A terminal, or closed.
+            return;
+        }
+        // A half that is dropped is shut down before its connection is closed, and the shim may see the first alone: the
+        // end of a stdin that was to be kept. So it is only closed.
+        match std::mem::replace(&mut self.half, StdinHalf::Closed) {
+            StdinHalf::Open(half) => half.forget(),
+            StdinHalf::Connecting(mut connecting) => {
+                connecting.close();
+                if let Ok(Ok(half)) = connecting.try_recv() {
+                    half.forget();
+                }
+            }
+            StdinHalf::Closed => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

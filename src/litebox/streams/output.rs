@@ -81,24 +81,34 @@ impl Output {
     }
 }
 
-/// Whether a reader that was given `received` bytes has had all there ever was.
+/// Whether a reader that was given `received` bytes has had all there ever was from its first one on. `count` is as this
+/// reader sees it: where another's would be, its `first` is 0.
 pub(in crate::litebox) fn is_complete(count: &StreamCount, received: u64) -> bool {
     count.closed && count.first + received == count.total
 }
 
 /// Compares what was received with what the process wrote.
 pub(in crate::litebox) async fn check_complete(source: Source, received: u64) -> BoxliteResult<()> {
-    let asked = source.count().await;
+    let asked = source.state().await;
     // The VM is gone, or keeps nothing of the execution any more: the counts at the process's end are the last word, if
     // it had one.
     let count = match &asked {
-        Ok(count) => count.clone(),
+        Ok(state) => state.count.clone().unwrap_or_default(),
         Err(_) => source.last_count().await.unwrap_or_default(),
     };
     if is_complete(&count, received) {
         return Ok(());
     }
     Err(BoxliteError::Execution(match asked {
+        Ok(state) if state.taken_over => {
+            Detail::new(format!("output cut off after {received} bytes: another taker has taken the stream over"))
+                .hint("who took it has what follows; the state of its stream tells from which byte on")
+        }
+        Ok(_) if count.closed && count.dropped > 0 => Detail::new(format!(
+            "output cut off after {received} bytes: the box has given up {} bytes that nobody had taken",
+            count.dropped
+        ))
+        .hint("take a command's output before many others end, or give the box more memory"),
         // Others may have written on after the process's end.
         Err(BoxliteError::NotFound(_)) => Detail::new(format!(
             "no word on whether {received} bytes are all of the output: the box keeps the counts of its 64 newest \
@@ -106,7 +116,7 @@ pub(in crate::litebox) async fn check_complete(source: Source, received: u64) ->
         ))
         .hint("read a command's output to its end before many others end"),
         _ => Detail::new(format!("output cut off after {received} bytes"))
-            .hint("the box ended, or another taker has taken the stream over"),
+            .hint("the box ended, or the connection to it broke"),
     }))
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn recover(core: &Arc<Core>) -> BoxliteResult<()> {
 }
 
 async fn recover_box(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<()> {
-    let unfinished = row.state.is_active() || row.state == BoxState::Removing || is_doomed(&row);
+    let unfinished = row.state.is_active() || row.state == BoxState::Removing || is_doomed(core, &row);
     if !unfinished && !runs_unrecorded(core, &row) {
         return Ok(());
     }
@@ -71,7 +71,7 @@ fn runs_unrecorded(core: &Core, row: &BoxRow) -> bool {
 /// Brings row and reality of one box together. Until the lock was had, the box may have been somebody else's who is alive:
 /// only the row that came with it counts.
 async fn settle(core: &Arc<Core>, held: HeldBox) -> BoxliteResult<()> {
-    let doomed = is_doomed(held.row());
+    let doomed = is_doomed(core, held.row());
     let patience = if doomed { Patience::REMOVE } else { Patience::STOP };
     let shim = find_shim(core, held.row());
     let goes_on = may_go_on(core, held.row());
@@ -119,7 +119,7 @@ where
 /// Whether the box, if it runs, is meant to, and can be reached.
 fn may_go_on(core: &Core, row: &BoxRow) -> bool {
     let detached = BoxSpec::of(row).is_ok_and(|spec| spec.options.detach);
-    (detached || !is_ownerless(row)) && core.layout.of_box(&row.id).agent_socket().exists()
+    (detached || !is_ownerless(core, row)) && core.layout.of_box(&row.id).agent_socket().exists()
 }
 
 /// Settles an active box that is not to go on: its owner is gone and its shim on its way out, or somebody died while
@@ -135,15 +135,21 @@ where
     }
 }
 
-fn is_ownerless(row: &BoxRow) -> bool {
+/// Whether the process that owns it is gone, or the runtime, where that is this process.
+fn is_ownerless(core: &Core, row: &BoxRow) -> bool {
+    if row.owner_pid == core.owner.pid {
+        let is_another = row.owner_start.is_some() && row.owner_start != core.owner.start_time;
+        return is_another || !core.title.is_taken(&row.id);
+    }
     let lives = is_process_alive(row.owner_pid)
         && (row.owner_start.is_none() || process_start_time(row.owner_pid) == row.owner_start);
     !lives
 }
 
 /// Whether the box goes because its owner is gone.
-fn is_doomed(row: &BoxRow) -> bool {
-    is_ownerless(row) && BoxSpec::of(row).is_ok_and(|spec| spec.options.auto_remove && !spec.options.detach)
+fn is_doomed(core: &Core, row: &BoxRow) -> bool {
+    is_ownerless(core, row)
+        && BoxSpec::of(row).is_ok_and(|spec| spec.options.auto_remove && !spec.options.detach)
 }
 
 /// The row as it is now: a box that was left as active although the process it names is no shim of it is settled first.

@@ -10,6 +10,7 @@ mod record;
 mod sum;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +22,7 @@ use crate::layout::{Layout, make_dir};
 use crate::lock::{LockGuard, Locks};
 use crate::model::id::{BoxID, BoxIDMint};
 use digests::Digests;
-pub(crate) use key::{Shape, TemplateKey};
+pub(crate) use key::{SetUp, Shape, TemplateKey};
 use record::Record;
 
 /// Begins the names of templates that aren't whole yet.
@@ -36,10 +37,20 @@ const REAP_TIME: Duration = Duration::from_secs(2);
 /// The templates of one home, or of several that share the directory.
 #[derive(Debug)]
 pub(crate) struct Templates {
+    home: PathBuf,
     dir: PathBuf,
     /// Bytes on disk that all may take together; 0 = there are none.
     space: u64,
     digests: Digests,
+}
+
+/// A template that can be cloned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frozen {
+    /// Its directory, seen from a box's.
+    pub(crate) place: String,
+    /// The disk of the box that is set up in it.
+    pub(crate) disk: Option<PathBuf>,
 }
 
 /// A template on its way; deleted at drop unless it was sealed.
@@ -75,7 +86,7 @@ impl Drop for Draft {
 impl Templates {
     pub(crate) fn at(layout: &Layout, space: u64) -> Self {
         let dir = layout.templates();
-        Self { digests: Digests::at(dir.join("digests")), dir, space }
+        Self { home: layout.home().to_owned(), digests: Digests::at(dir.join("digests")), dir, space }
     }
 
     pub(crate) fn are_wanted(&self) -> bool {
@@ -84,7 +95,21 @@ impl Templates {
 
     /// What the template of machines of this shape is kept under, if it can be told at once.
     pub(crate) fn known_key(&self, shape: &Shape) -> Option<TemplateKey> {
-        key::of(shape, |path| self.digests.known(path))
+        key::of(shape, |path| self.digests.known(path), |path| self.stamp(path))
+    }
+
+    /// Whether there can be a template of this shape: its disks are where a template's machine finds them, too.
+    pub(crate) fn can_have(&self, shape: &Shape) -> bool {
+        shape.set_up.iter().flat_map(SetUp::disks).all(|disk| self.stamp(disk).is_some())
+    }
+
+    /// Tells a disk in the home from any other that had its name. `None` when it can't be found by a path that holds both
+    /// in a box's directory and in a template's, which is the case where several homes share only one of the two.
+    fn stamp(&self, disk: &Path) -> Option<String> {
+        let here = fs::metadata(self.home.join(disk)).ok()?;
+        let there = fs::metadata(fs::canonicalize(&self.dir).ok()?.parent()?.join(disk)).ok()?;
+        let is_one = (here.dev(), here.ino()) == (there.dev(), there.ino());
+        is_one.then(|| format!("{} {}.{:09}", here.len(), here.mtime(), here.mtime_nsec()))
     }
 
     /// The same, also when files have to be read for it: tens of milliseconds. `None` where a machine of this shape
@@ -101,18 +126,31 @@ impl Templates {
         self.record(key).exists()
     }
 
-    /// Where the template lies, seen from a box's directory; `None` when there is none. Looks at each file's content
+    /// The template, ready to be cloned; `None` when there is none. Looks at each file's content
     /// once: tens of milliseconds for a template that nobody has looked at yet.
     ///
     /// # Errors
     /// Why the template that is there can't be used.
-    pub(crate) fn usable(&self, key: &TemplateKey) -> Result<Option<String>, String> {
+    pub(crate) fn usable(&self, key: &TemplateKey) -> Result<Option<Frozen>, String> {
         let dir = self.dir.join(key.as_str());
         let Some(record) = Record::read(&dir)? else { return Ok(None) };
         record.check(&dir)?;
-        // What is used last goes last. A mark that can't be made costs no more than the order.
+        self.mark(key);
+        let disk = record.has_disk().then(|| dir.join(files::BOX_DISK));
+        Ok(Some(Frozen { place: format!("../../templates/{key}"), disk }))
+    }
+
+    /// The template of this shape, if there is one, is not to be missed.
+    pub(crate) fn mark_used(&self, shape: &Shape) {
+        if let Some(key) = self.known_key(shape) {
+            self.mark(&key);
+        }
+    }
+
+    /// What is used last goes last.
+    fn mark(&self, key: &TemplateKey) {
+        // A mark that can't be made costs no more than the order.
         let _ = fs::File::open(self.record(key)).and_then(|file| file.set_modified(SystemTime::now()));
-        Ok(Some(format!("../../templates/{key}")))
     }
 
     /// The right to make a template of this shape, once nobody else is at it.

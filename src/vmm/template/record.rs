@@ -26,6 +26,9 @@ pub(super) struct Record {
     key: String,
     ram: Sum,
     state: Sum,
+    /// Of the box that is set up in it.
+    #[serde(default)]
+    disk: Option<Sum>,
 }
 
 impl Record {
@@ -57,12 +60,20 @@ impl Record {
                 .and_then(|file| sum::of(&file))
                 .map_err(|error| BoxliteError::io("read", &path, &error))
         };
-        let record =
-            Self { format: FORMAT, key: key.to_string(), ram: sum(files::RAM)?, state: sum(files::STATE)? };
+        let has_disk = dir.join(files::BOX_DISK).exists();
+        let record = Self {
+            format: FORMAT,
+            key: key.to_string(),
+            ram: sum(files::RAM)?,
+            state: sum(files::STATE)?,
+            disk: has_disk.then(|| sum(files::BOX_DISK)).transpose()?,
+        };
         // QEMU opens the memory for reading and writing, though it writes none of it.
-        let state = dir.join(files::STATE);
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o400))
-            .map_err(|error| BoxliteError::io("protect", &state, &error))?;
+        for (name, _) in record.sums().skip(1) {
+            let path = dir.join(name);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o400))
+                .map_err(|error| BoxliteError::io("protect", &path, &error))?;
+        }
         let path = Self::path(dir);
         let json = serde_json::to_vec(&record).map_err(io::Error::from);
         json.and_then(|json| fs::write(&path, json))
@@ -76,11 +87,11 @@ impl Record {
         if Some(&dir.file_name().unwrap_or_default().to_string_lossy()[..]) != Some(&self.key[..]) {
             return Err(format!("{NAME} is of {}", self.key));
         }
-        let now = stamps(dir)?;
+        let now = self.stamps(dir)?;
         if fs::read_to_string(dir.join(CHECKED)).is_ok_and(|checked| checked == now) {
             return Ok(());
         }
-        for (name, wanted) in [(files::RAM, &self.ram), (files::STATE, &self.state)] {
+        for (name, wanted) in self.sums() {
             let path = dir.join(name);
             let found = File::open(&path).and_then(|file| {
                 // What has another length need not be read.
@@ -99,18 +110,30 @@ impl Record {
 
     /// The files have just been read through.
     fn note(&self, dir: &Path) {
-        if let Ok(now) = stamps(dir) {
+        if let Ok(now) = self.stamps(dir) {
             remembered::keep(&dir.join(CHECKED), now.as_bytes());
         }
     }
-}
 
-/// Changes when one of the files is another, or was written to.
-fn stamps(dir: &Path) -> Result<String, String> {
-    let stamp = |name: &str| {
-        let metadata = fs::metadata(dir.join(name)).map_err(|error| format!("{name}: {error}"))?;
-        let (changed, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
-        Ok::<_, String>(format!("{name} {} {} {changed}.{nanoseconds:09}", metadata.ino(), metadata.size()))
-    };
-    Ok(format!("{}\n{}\n", stamp(files::RAM)?, stamp(files::STATE)?))
+    pub(super) fn has_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    /// The files, memory first.
+    fn sums(&self) -> impl Iterator<Item = (&'static str, &Sum)> {
+        let always = [(files::RAM, &self.ram), (files::STATE, &self.state)];
+        always.into_iter().chain(self.disk.iter().map(|disk| (files::BOX_DISK, disk)))
+    }
+
+    /// Changes when one of the files is another, or was written to.
+    fn stamps(&self, dir: &Path) -> Result<String, String> {
+        let mut stamps = String::new();
+        for (name, _) in self.sums() {
+            let metadata = fs::metadata(dir.join(name)).map_err(|error| format!("{name}: {error}"))?;
+            let (inode, size) = (metadata.ino(), metadata.size());
+            let (changed, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
+            stamps.push_str(&format!("{name} {inode} {size} {changed}.{nanoseconds:09}\n"));
+        }
+        Ok(stamps)
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 
 struct Home {
@@ -19,7 +20,7 @@ impl Home {
     fn shape(&self, memory_mib: u32) -> Shape {
         let file = |name: &str| self.layout.home().join(name);
         let (engine, kernel, guest_disk) = (file("qemu"), file("kernel"), file("guest"));
-        Shape { engine, kernel, guest_disk, cpus: 1, memory_mib, tsc_khz: 2_000_000 }
+        Shape { engine, kernel, guest_disk, cpus: 1, memory_mib, tsc_khz: 2_000_000, set_up: None }
     }
 
     fn path(&self, key: &TemplateKey, name: &str) -> PathBuf {
@@ -62,7 +63,8 @@ async fn a_sealed_template_is_found_by_any_later_runtime() {
     let key = made(&templates, &shape).await;
     let later = Templates::at(&home.layout, 1 << 30);
     assert_eq!(later.known_key(&shape), Some(key.clone()));
-    assert_eq!(later.usable(&key), Ok(Some(format!("../../templates/{key}"))));
+    let place = format!("../../templates/{key}");
+    assert_eq!(later.usable(&key), Ok(Some(Frozen { place, disk: None })));
     assert_eq!(home.names(), [key.as_str()]);
     assert_eq!(later.usable(&later.key(&home.shape(64)).unwrap().unwrap()), Ok(None));
 }
@@ -153,4 +155,50 @@ async fn the_least_recently_used_make_room() {
     assert!(matches!(error, BoxliteError::ResourceExhausted(_)), "{error:?}");
     drop(large);
     assert_eq!(home.names(), left);
+}
+
+#[tokio::test]
+async fn a_box_is_set_up_only_where_machine_and_clones_find_the_same_disks() {
+    let cache = tempfile::tempdir().unwrap();
+    let with_links = |names: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            let shared = cache.path().join(name);
+            fs::create_dir_all(&shared).unwrap();
+            std::os::unix::fs::symlink(shared, dir.path().join(name)).unwrap();
+        }
+        let layout = Layout::prepare(dir.path()).unwrap();
+        for name in ["qemu", "kernel", "guest", "images/disk", "bases/empty"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        Home { _dir: dir, layout }
+    };
+    for (links, possible) in [
+        (&[][..], true),
+        (&["images", "bases", "templates"], true),
+        (&["images", "bases"], true),
+        (&["templates"], false),
+    ] {
+        let home = with_links(links);
+        let templates = Templates::at(&home.layout, 1 << 30);
+        let set_up = SetUp {
+            image: "sha256:0".into(),
+            image_disk: "images/disk".into(),
+            empty_disk: "bases/empty".into(),
+            disk_gb: 1,
+        };
+        let shape = Shape { set_up: Some(set_up), ..home.shape(64) };
+        assert_eq!(templates.can_have(&shape), possible, "{links:?}");
+        assert_eq!(templates.key(&shape).unwrap().is_some(), possible, "{links:?}");
+        assert!(templates.can_have(&home.shape(64)));
+        // One that was made again, as after a removal of the image, is another.
+        let before = templates.key(&shape).unwrap();
+        File::options()
+            .write(true)
+            .open(home.layout.home().join("images/disk"))
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH)
+            .unwrap();
+        assert!(!possible || templates.key(&shape).unwrap() != before);
+    }
 }

@@ -1,5 +1,5 @@
-// ends.mjs KIND MANNER HOME IMAGE DELAY [REGISTRY]: in the middle of work of a kind (pull, exec), its worker thread is
-// terminated or the process exits, after so many milliseconds. Ends with code 7.
+// ends.mjs KIND MANNER HOME IMAGE DELAY REGISTRY|FILE: in the middle of work of a kind (pull, exec, copy), its worker thread
+// is terminated or the process exits, after so many milliseconds. Ends with code 7.
 
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,18 +10,29 @@ import { Runtime } from '../../lib/index.mjs';
 const CODE = 7;
 
 /** Never returns; `begun` is called when the work is under way. */
-async function work([kind, , home, image, , host], begun) {
-    const runtime = await Runtime.open({ home, registries: host === undefined ? [] : [{ host, transport: 'http' }] });
+async function work([kind, , home, image, , other], begun) {
+    const registries = kind === 'pull' ? [{ host: other, transport: 'http' }] : [];
+    const runtime = await Runtime.open({ home, registries });
     const box = await runtime.create({ image, autoRemove: true });
     if (kind === 'pull') {
-        await box.start({ onProgress: ({ stage }) => stage === 'pull' && begun() });
+        const options = { onProgress: ({ stage }) => stage === 'pull' && begun() };
+        // Both ways to one pull.
+        await Promise.any([box.start(options), runtime.images.pull(image, options)]);
         throw new Error('the pull ended');
     }
+    if (kind === 'copy') {
+        await box.start();
+        const copies = [box.copyIn(other, '/large'), box.copyOut('/bin', `${home}/out`), box.wait()];
+        begun();
+        await copies[0];
+        await Promise.all(copies);
+        throw new Error('the box ended');
+    }
     const child = await box.spawn('sh', ['-c', 'while :; do echo line; done']);
-    const ended = box.exec('sleep', ['1000']);
+    const ended = [box.exec('sleep', ['1000']), box.wait()];
     begun();
     for await (const line of child) if (line !== 'line') throw new Error(line);
-    await ended;
+    await Promise.all(ended);
 }
 
 if (isMainThread) {

@@ -7,7 +7,8 @@ import { Runtime } from '../../lib/index.mjs';
 import { image, text } from '../support.mjs';
 
 const [home, warmUp, rounds] = process.argv.slice(2);
-const runtime = await Runtime.open({ home });
+// Templates and spares are made at any time, and spares stay.
+const runtime = await Runtime.open({ home, templateSpace: 0, spares: 0 });
 const box = await runtime.create({ image, autoRemove: true });
 
 async function round(index) {
@@ -19,6 +20,9 @@ async function round(index) {
         if (await text(child.stdout) !== 'x') throw new Error(`round ${index}: cat`);
         await child.wait();
         await box.exec('false', { signal: new AbortController().signal }).catch(() => {});
+        await box.wait({ deadline: 0 }).catch(() => {});
+        await box.metrics();
+        (await box.openLog('shim')).destroy();
     }
 }
 

@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use boxlite_proto::shim::{Course, DiskCache, EngineKind, ShimSpec, files};
+use boxlite_proto::machine::{EMULATED_CPU, KVM_CPU, MACHINE};
+use boxlite_proto::shim::{Course, DiskCache, EngineKind, Progress, ShimSpec, files};
 use boxlite_proto::{AGENT_PORT, serial};
 
 use crate::engine::{Boot, Verbosity};
@@ -22,8 +23,6 @@ pub(crate) struct Ends {
     pub(crate) monitor: RawFd,
 }
 
-/// No PCI, ACPI, firmware menus or serial port: each costs time under emulation.
-const MACHINE: &str = "microvm,x-option-roms=off,rtc=on,acpi=off,pit=on,pic=on,isa-serial=off";
 /// Everything that would let a taken-over QEMU become more than it is.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
@@ -38,9 +37,7 @@ pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString
         if memory.is_some() { format!("{MACHINE},memory-backend=ram") } else { MACHINE.into() },
     );
     let on_kvm = spec.engine == EngineKind::QemuKvm;
-    // Either way without virtualisation inside: no box needs it, and it is much to get wrong.
-    let (accelerator, cpu) =
-        if on_kvm { ("kvm", "host,-svm,-vmx") } else { ("tcg,thread=multi", "max,-svm") };
+    let (accelerator, cpu) = if on_kvm { ("kvm", KVM_CPU) } else { ("tcg,thread=multi", EMULATED_CPU) };
     line.option("-accel", accelerator);
     line.option("-cpu", cpu);
     line.option("-smp", spec.cpus.to_string());
@@ -67,11 +64,11 @@ pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString
     // The guest disk comes first: the kernel's root is /dev/vda.
     line.disk(serial::GUEST, &Disk::read_only(&spec.guest_disk));
     match &spec.course {
-        Course::Freeze => {
+        Course::Freeze { progress: Progress::Booted } => {
             line.placeholder(serial::IMAGE, true);
             line.placeholder(serial::BOX, false);
         }
-        Course::Boot | Course::Clone { .. } => {
+        Course::Boot | Course::Clone { .. } | Course::Freeze { progress: Progress::SetUp } => {
             line.disk(serial::IMAGE, &Disk::read_only(&spec.image_disk));
             line.disk(serial::BOX, &Disk::writable(Path::new(&spec.box_disk), spec.disk_cache));
         }
@@ -96,8 +93,8 @@ impl Memory {
     fn of(spec: &ShimSpec) -> Option<Self> {
         match &spec.course {
             Course::Boot => None,
-            Course::Freeze => Some(Self { path: files::RAM.to_owned(), is_shared: true }),
-            Course::Clone { template } => {
+            Course::Freeze { .. } => Some(Self { path: files::RAM.to_owned(), is_shared: true }),
+            Course::Clone { template, .. } => {
                 Some(Self { path: format!("{template}/{}", files::RAM), is_shared: false })
             }
         }

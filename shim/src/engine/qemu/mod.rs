@@ -4,6 +4,7 @@
 
 pub(crate) mod command;
 mod explain;
+pub(crate) mod monitor;
 pub(crate) mod qmp;
 
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-use boxlite_proto::shim::{Course, ShimSpec, files};
+use boxlite_proto::shim::{Course, Progress, ShimSpec, files};
 
 use super::process::{End, Process};
 use super::{AgentPipe, Boot, Engine, Frozen, Machine, readable_file};
@@ -34,8 +35,9 @@ impl Engine for Qemu {
             (Piece::ImageDisk, &spec.image_disk),
             (Piece::BoxDisk, &box_disk),
         ];
-        // A template has no box yet.
-        let wanted = if spec.course == Course::Freeze { &pieces[..3] } else { &pieces[..] };
+        // A machine that is frozen before its agent has heard of a box has none.
+        let has_box = spec.course != Course::Freeze { progress: Progress::Booted };
+        let wanted = if has_box { &pieces[..] } else { &pieces[..3] };
         for (piece, path) in wanted {
             let (piece, path) = (*piece, *path);
             readable_file(path).map_err(|source| StartError::Piece { piece, path: path.into(), source })?;
@@ -60,8 +62,10 @@ impl Engine for Qemu {
         qemu.args(command::arguments(spec, boot, ends));
         let mut pass: Vec<OwnedFd> = vec![agent_there.into(), console_there.into(), monitor_there.into()];
         let frozen = match &spec.course {
-            Course::Clone { template } => Some(open_template(spec, Path::new(template), &mut pass)?),
-            Course::Boot | Course::Freeze => None,
+            Course::Clone { template, progress } => {
+                Some(open_template(spec, Path::new(template), *progress, &mut pass)?)
+            }
+            Course::Boot | Course::Freeze { .. } => None,
         };
         let process = Process::spawn(qemu, messages_there.into(), &pass)
             .map_err(|source| StartError::EngineStart { program: spec.engine_program.clone(), source })?;
@@ -85,16 +89,26 @@ impl Engine for Qemu {
 }
 
 /// Opens a template's state for QEMU to inherit. Its memory QEMU opens by itself.
-fn open_template(spec: &ShimSpec, template: &Path, pass: &mut Vec<OwnedFd>) -> Result<Frozen, StartError> {
+fn open_template(
+    spec: &ShimSpec,
+    template: &Path,
+    progress: Progress,
+    pass: &mut Vec<OwnedFd>,
+) -> Result<Frozen, StartError> {
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| StartError::Template { why: format!("{}: {source}", path.display()) }
     };
     let state = template.join(files::STATE);
     let state: OwnedFd = File::open(&state).map_err(unusable(&state))?.into();
-    let box_disk = Path::new(&spec.box_disk);
-    let frozen =
-        Frozen { state: state.as_raw_fd(), box_disk: virtual_size(box_disk).map_err(unusable(box_disk))? };
+    let box_disk = match progress {
+        Progress::Booted => {
+            let disk = Path::new(&spec.box_disk);
+            Some(virtual_size(disk).map_err(unusable(disk))?)
+        }
+        Progress::SetUp => None,
+    };
+    let frozen = Frozen { state: state.as_raw_fd(), box_disk };
     pass.push(state);
     Ok(frozen)
 }

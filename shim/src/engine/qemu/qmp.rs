@@ -1,6 +1,6 @@
-//! QEMU's control connection (QMP): commands one after another while a machine is made, then events in and `quit` out.
+//! QEMU's control connection (QMP): its messages, and commands one after another while a machine is made.
 //!
-//! Owns the wire format as far as it is needed. Decides nothing. Source: QEMU's docs/interop/qmp-spec.
+//! Owns the wire format as far as it is needed. Decides nothing. A machine that runs has a `monitor`. Source: QEMU's docs/interop/qmp-spec.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -120,6 +120,10 @@ impl Commands {
         self.0.write_all(QUIT).await
     }
 
+    pub(super) async fn send(&mut self, command: &[u8]) -> io::Result<()> {
+        self.0.write_all(command).await
+    }
+
     /// A command that a descriptor goes along with. It is short, so it is taken whole.
     async fn send_with(&mut self, command: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
         let socket = self.0.as_ref();
@@ -134,7 +138,7 @@ impl Commands {
     }
 }
 
-/// Why a machine could not be frozen or restored.
+/// Why a machine could not be frozen, restored or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum QmpError {
     #[error("QEMU refused `{command}`: {why}")]
@@ -210,7 +214,7 @@ impl Control {
     }
 
     async fn run(&mut self, name: &'static str, arguments: Value) -> Result<(), QmpError> {
-        self.commands.0.write_all(&command(name, arguments)).await?;
+        self.commands.send(&command(name, arguments)).await?;
         self.answered(name).await
     }
 
@@ -239,7 +243,8 @@ impl Control {
     }
 }
 
-fn command(name: &str, arguments: Value) -> Vec<u8> {
+/// One command as QEMU reads it.
+pub(super) fn command(name: &str, arguments: Value) -> Vec<u8> {
     let mut command = json!({ "execute": name });
     if !arguments.is_null() {
         command["arguments"] = arguments;

@@ -26,7 +26,7 @@ async fn greeted_by(words: &[u8]) -> Result<Events, StartError> {
         }
     });
     let (opener, _running) = channel::start(AgentPipe::Open(ours.into())).unwrap();
-    tokio::time::timeout(Duration::from_secs(5), greet(&opener)).await.expect("it hangs")
+    tokio::time::timeout(Duration::from_secs(60), greet(&opener)).await.expect("it hangs")
 }
 
 #[tokio::test]

@@ -5,6 +5,9 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::time::Duration;
 use tokio::time::timeout;
 
+/// No step takes longer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What the agent's end does with each stream it gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Agent {
@@ -31,10 +34,11 @@ fn start_with(agent: Agent) -> (Opener, JoinHandle<ConnectionError>) {
     start(AgentPipe::Open(ours.into())).unwrap()
 }
 
-async fn open_silent(opener: &Opener, count: usize) -> Vec<yamux::Stream> {
+/// Opens so many, or as many as open in time.
+async fn open_silent(opener: &Opener, count: usize, each: Duration) -> Vec<yamux::Stream> {
     let mut streams = Vec::new();
     for _ in 0..count {
-        let Ok(opened) = timeout(Duration::from_millis(300), opener.open()).await else { break };
+        let Ok(opened) = timeout(each, opener.open()).await else { break };
         let mut stream = opened.unwrap();
         stream.write_all(b"B").await.unwrap();
         streams.push(stream);
@@ -45,16 +49,16 @@ async fn open_silent(opener: &Opener, count: usize) -> Vec<yamux::Stream> {
 #[tokio::test]
 async fn all_places_can_be_filled_with_silent_streams() {
     let (opener, _running) = start_with(Agent::Acknowledges);
-    assert_eq!(open_silent(&opener, 500).await.len(), 500);
+    assert_eq!(open_silent(&opener, 500, PATIENCE).await.len(), 500);
 }
 
 #[tokio::test]
 async fn unacknowledged_streams_make_openers_wait_and_are_survived() {
     let (opener, running) = start_with(Agent::KeepsSilent);
-    let mut streams = open_silent(&opener, 500).await;
+    let mut streams = open_silent(&opener, 500, Duration::from_secs(2)).await;
     assert!((200..500).contains(&streams.len()), "{}", streams.len());
     streams.truncate(10);
-    assert_eq!(open_silent(&opener, 20).await.len(), 20, "those who wait get what comes free");
+    assert_eq!(open_silent(&opener, 20, PATIENCE).await.len(), 20, "those who wait get what comes free");
     assert!(!running.is_finished());
 }
 
@@ -62,7 +66,7 @@ async fn unacknowledged_streams_make_openers_wait_and_are_survived() {
 async fn churn_does_not_end_the_channel() {
     let (opener, running) = start_with(Agent::Acknowledges);
     for _ in 0..5 {
-        assert_eq!(open_silent(&opener, 450).await.len(), 450);
+        assert_eq!(open_silent(&opener, 450, PATIENCE).await.len(), 450);
     }
     assert!(!running.is_finished());
 }
@@ -73,7 +77,7 @@ async fn the_end_of_the_pipe_ends_the_channel() {
     let (opener, running) = start(AgentPipe::Open(ours.into())).unwrap();
     let mut stream = opener.open().await.unwrap();
     drop(theirs);
-    timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
+    timeout(PATIENCE, running).await.unwrap().unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(opener.open().await.unwrap_err(), ChannelEnded);
 }
@@ -88,9 +92,9 @@ async fn the_first_to_connect_is_the_pipe_and_there_is_no_second() {
     let asked = tokio::spawn(async move { opener.open().await });
     let agent = UnixStream::connect(&path).await.unwrap();
     // What waited for the pipe is served.
-    timeout(Duration::from_secs(5), asked).await.unwrap().unwrap().unwrap();
+    timeout(PATIENCE, asked).await.unwrap().unwrap().unwrap();
     crate::sys::soon("the second finds nobody", || StdStream::connect(&path).is_err());
     drop(agent);
-    timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
+    timeout(PATIENCE, running).await.unwrap().unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
 }

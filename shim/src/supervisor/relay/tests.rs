@@ -11,6 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+/// No step takes longer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Where the agent's end stands in these tests; the streams it got are handed on one by one.
 struct Agent {
     opener: Opener,
@@ -54,13 +57,13 @@ async fn case(half_close: HalfClose, first: &[u8]) -> Case {
         ending
     });
     let stream = within(agent.streams.recv()).await.unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    client.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_write_timeout(Some(PATIENCE)).unwrap();
     Case { client, stream, relay, agent }
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(5), future).await.expect("it hangs")
+    timeout(PATIENCE, future).await.expect("it hangs")
 }
 
 /// Blocking work of a client, on a thread of its own.

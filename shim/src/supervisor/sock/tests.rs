@@ -7,6 +7,9 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
 use tokio::time::timeout;
 
+/// No step takes longer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A served socket in a directory of its own, and the agent's end of the channel.
 struct Served {
     dir: PathBuf,
@@ -42,7 +45,7 @@ impl Served {
                 }
             }
         };
-        let length = timeout(Duration::from_secs(5), read).await.expect("no admission");
+        let length = timeout(PATIENCE, read).await.expect("no admission");
         assert_eq!(length, 1);
         (socket, answer[0])
     }
@@ -70,7 +73,7 @@ async fn places_run_out_and_come_back() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(5), again).await.expect("a freed place is not given out again");
+    timeout(PATIENCE, again).await.expect("a freed place is not given out again");
 }
 
 #[tokio::test]
@@ -79,7 +82,7 @@ async fn the_last_stream_is_waited_for() {
     let (client, _) = served.connect().await;
     assert!(timeout(Duration::from_millis(50), served.gate.streams_done()).await.is_err());
     drop(client);
-    timeout(Duration::from_secs(5), served.gate.streams_done()).await.expect("nobody has a stream");
+    timeout(PATIENCE, served.gate.streams_done()).await.expect("nobody has a stream");
 }
 
 #[tokio::test]
@@ -107,12 +110,12 @@ async fn the_kind_of_a_stream_is_waited_for() {
     let (ours, mut theirs) = StdStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let client = UnixStream::from_std(ours).unwrap();
-    theirs.write_all(b"B").unwrap();
+    theirs.write_all(&[BYTES]).unwrap();
     let first = tokio::spawn(async move { first_bytes(&client).await.map(|first| (first, client)) });
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!first.is_finished(), "one byte does not tell which stream it is");
     theirs.write_all(&[Which::Stderr as u8, 0]).unwrap();
-    let (first, client) = timeout(Duration::from_secs(5), first).await.unwrap().unwrap().unwrap();
+    let (first, client) = timeout(PATIENCE, first).await.unwrap().unwrap().unwrap();
     let first = first.unwrap();
     assert_eq!(first, [BYTES, 2, 0]);
     assert_eq!(half_close(&first), HalfClose::MeansNothing);

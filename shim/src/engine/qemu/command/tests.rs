@@ -13,6 +13,7 @@ fn spec() -> ShimSpec {
         kernel: "/lib/kernel.elf".into(),
         guest_disk: "/lib/guest.erofs".into(),
         image_disk: "/home/u/img".into(),
+        image: "sha256:0".into(),
         box_disk: "box.qcow2".into(),
         disk_cache: DiskCache::Writeback,
         cpus: 2,
@@ -27,6 +28,7 @@ fn spec() -> ShimSpec {
         idle_timeout_ms: 0,
         test_hooks: false,
         spare: false,
+        rehearse: false,
     }
 }
 
@@ -53,9 +55,11 @@ fn the_box_and_its_size_are_in_the_command_line() {
 
 #[test]
 fn a_template_and_its_clones_have_the_same_machine_and_other_disks() {
-    let freeze = line(&ShimSpec { course: Course::Freeze, ..spec() }, Verbosity::Quiet);
+    let freeze =
+        line(&ShimSpec { course: Course::Freeze { progress: Progress::Booted }, ..spec() }, Verbosity::Quiet);
     let template = "../../templates/k,1".to_owned();
-    let clone = line(&ShimSpec { course: Course::Clone { template }, ..spec() }, Verbosity::Quiet);
+    let course = Course::Clone { template, progress: Progress::Booted };
+    let clone = line(&ShimSpec { course, ..spec() }, Verbosity::Quiet);
     assert_eq!(value_of(&freeze, "-object")[0], "memory-backend-file,id=ram,size=512M,mem-path=ram,share=on");
     assert_eq!(
         value_of(&clone, "-object")[0],
@@ -101,7 +105,7 @@ fn the_kernel_hears_the_rate_and_how_loud_to_be() {
 fn the_accelerator_is_the_engines() {
     let emulated = line(&spec(), Verbosity::Quiet);
     assert_eq!(value_of(&emulated, "-accel"), ["tcg,thread=multi"]);
-    assert_eq!(value_of(&emulated, "-cpu"), ["max,-svm"]);
+    assert_eq!(value_of(&emulated, "-cpu"), ["max,-svm,-erms,-fsrm"]);
     assert!(value_of(&emulated, "-append")[0].contains(" mitigations=off "));
     let on_kvm = line(&ShimSpec { engine: EngineKind::QemuKvm, ..spec() }, Verbosity::Quiet);
     assert_eq!(value_of(&on_kvm, "-accel"), ["kvm"]);

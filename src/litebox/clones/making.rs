@@ -1,22 +1,21 @@
-//! Templates from a box's point of view: which one a start uses, what became of it, and when one is made.
-//!
-//! The templates' directory is `vmm::template`'s; freezing and cloning are the shim's.
+//! How a template comes to be: in the background after a start for which a better one is wanted, or by request.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use boxlite_proto::shim::{Course, EngineKind, ShimSpec};
+use boxlite_proto::shim::{Course, EngineKind, FailureKind, Progress, ShimSpec, files};
 use serde_json::json;
 
+use super::{set_up_of, shape_of};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
+use crate::layout::BoxLayout;
 use crate::litebox::core::{Core, CountedStart};
+use crate::litebox::directory::{self, NewDisk};
 use crate::litebox::plan::boot_deadline;
-use crate::litebox::spec::BoxSpec;
+use crate::litebox::spec::{BoxImage, BoxSpec};
 use crate::log::LogLevel;
-use crate::model::types::StartCounts;
 use crate::vmm::engine::Choice;
 use crate::vmm::pieces::Piece;
 use crate::vmm::template::{Draft, Shape, TemplateKey};
@@ -29,114 +28,11 @@ fn freeze_deadline() -> Duration {
     boot_deadline() * 2
 }
 
-/// What became of templates in one runtime.
-#[derive(Debug, Default)]
-pub(crate) struct Clones {
-    booted: AtomicU64,
-    cloned: AtomicU64,
-    made: AtomicU64,
-    refused: AtomicU64,
-    /// Sizes for which one was made in the background, or could not be: cpus and MiB.
-    tried: Mutex<HashSet<(u8, u32)>>,
-}
-
-impl Clones {
-    pub(crate) fn counts(&self) -> StartCounts {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        StartCounts {
-            booted: read(&self.booted),
-            cloned: read(&self.cloned),
-            templates_made: read(&self.made),
-            templates_refused: read(&self.refused),
-            ..StartCounts::default()
-        }
+/// Makes a template once the box that has just started has had its first moments; tries it once.
+pub(in crate::litebox) fn make_later(core: &Arc<Core>, shape: Shape) {
+    if !core.clones.is_new(&shape) {
+        return;
     }
-
-    fn is_new(&self, shape: &Shape) -> bool {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.insert((shape.cpus, shape.memory_mib))
-    }
-}
-
-/// The template of one start, if there is one.
-pub(super) struct Template {
-    /// What a template would have to be like; `None` where boxes have none.
-    shape: Option<Shape>,
-    found: Option<(TemplateKey, String)>,
-}
-
-/// Looks for the template of a box. That there is none, or that it is damaged, is no reason not to start.
-pub(super) async fn template_for(core: &Arc<Core>, spec: &BoxSpec, engine: &Choice) -> Template {
-    let Some(shape) = shape_of(core, spec, engine) else { return Template { shape: None, found: None } };
-    let (looking, wanted) = (core.clone(), shape.clone());
-    let looked = executor::blocking(move || {
-        let Some(key) = looking.templates.known_key(&wanted) else { return Ok(None) };
-        match looking.templates.usable(&key) {
-            Ok(found) => Ok(found.map(|place| (key, place))),
-            Err(why) => {
-                refuse(&looking, &key, &why);
-                Ok(None)
-            }
-        }
-    });
-    Template { shape: Some(shape), found: looked.await.unwrap_or(None) }
-}
-
-impl Template {
-    /// What the shim is to do first.
-    pub(super) fn course(&self) -> Option<Course> {
-        self.found.as_ref().map(|(_, template)| Course::Clone { template: template.clone() })
-    }
-
-    /// The box could not be cloned, and could be booted.
-    pub(super) async fn refuse(&mut self, core: &Arc<Core>, why: &str) {
-        let Some((key, _)) = self.found.take() else { return };
-        let (core, why) = (core.clone(), why.to_owned());
-        let refused = executor::blocking(move || {
-            refuse(&core, &key, &why);
-            Ok(())
-        });
-        // It only fails when the runtime ends.
-        let _ = refused.await;
-    }
-
-    /// The box runs. One that had to boot has its template made for the next.
-    pub(super) fn count(self, core: &Arc<Core>) {
-        if self.found.is_some() {
-            core.clones.cloned.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        core.clones.booted.fetch_add(1, Ordering::Relaxed);
-        if let Some(shape) = self.shape.filter(|shape| core.clones.is_new(shape)) {
-            make_later(core, shape);
-        }
-    }
-}
-
-/// `None` where boxes are not cloned.
-fn shape_of(core: &Core, spec: &BoxSpec, engine: &Choice) -> Option<Shape> {
-    if !core.templates.are_wanted() || engine.kind != EngineKind::QemuTcg {
-        return None;
-    }
-    Some(Shape {
-        engine: engine.program.clone(),
-        kernel: core.finder.find(Piece::Kernel).ok()?,
-        guest_disk: core.finder.find(Piece::GuestDisk).ok()?,
-        cpus: spec.cpus(),
-        memory_mib: spec.memory().0,
-        tsc_khz: core.tsc.khz(),
-    })
-}
-
-fn refuse(core: &Core, key: &TemplateKey, why: &str) {
-    core.clones.refused.fetch_add(1, Ordering::Relaxed);
-    core.templates.discard(key);
-    let fields = json!({ "template": key.as_str(), "reason": why });
-    core.log.write(LogLevel::Warn, "template can't be used, the box boots", "", fields);
-}
-
-/// Makes a template once the box that booted has had its first moments.
-fn make_later(core: &Arc<Core>, shape: Shape) {
     let core = core.clone();
     core.executor.handle().clone().spawn(async move {
         tokio::select! {
@@ -150,7 +46,14 @@ fn make_later(core: &Arc<Core>, shape: Shape) {
     });
 }
 
-/// Makes the template of boxes like `spec`, where there is none.
+/// Boxes like `spec`, of this image, are wanted again and again: makes the template in which one is set up.
+pub(in crate::litebox) fn want_set_up(core: &Arc<Core>, spec: &BoxSpec, image: &BoxImage, engine: &Choice) {
+    if let Some(shape) = shape_of(core, spec, engine) {
+        make_later(core, Shape { set_up: Some(set_up_of(core, spec, image)), ..shape });
+    }
+}
+
+/// Makes the template of boxes like `spec` of any image, where there is none.
 pub(crate) async fn prepare(core: &Arc<Core>, spec: &BoxSpec) -> BoxliteResult<()> {
     let program = core.finder.find(Piece::Shim)?;
     let engine = core.choose_engine(spec.options.engine, &program).await?;
@@ -165,20 +68,35 @@ async fn ensure(core: &Arc<Core>, mut shape: Shape) -> BoxliteResult<()> {
     core.check_open()?;
     let turn = core.templates.turn(&shape).await?;
     // Whoever had the turn before has told it.
-    let looking = core.clone();
-    shape.tsc_khz = executor::blocking(move || Ok(looking.tsc.look())).await?;
+    let (looking, wanted) = (core.clone(), shape.clone());
+    let (tsc_khz, is_possible) =
+        executor::blocking(move || Ok((looking.tsc.look(), looking.templates.can_have(&wanted)))).await?;
+    shape.tsc_khz = tsc_khz;
+    if !is_possible {
+        return Ok(());
+    }
     if key(core, &shape).await?.is_some_and(|key| core.templates.has(&key)) {
         return Ok(());
     }
     let (beginning, wanted) = (core.clone(), shape.clone());
-    let draft = executor::blocking(move || beginning.templates.begin(&wanted, turn)).await?;
+    let draft = executor::blocking(move || {
+        let draft = beginning.templates.begin(&wanted, turn)?;
+        if let Some(set_up) = &wanted.set_up {
+            let new = NewDisk::Empty { size_gb: set_up.disk_gb, bases: &beginning.layout.bases() };
+            directory::make_disk(&draft.dir().join(files::BOX_DISK), &new)?;
+        }
+        Ok(draft)
+    })
+    .await?;
     let draft = Arc::new(draft);
     let making = Making(Some((draft.clone(), counted)));
+    let image = shape.set_up.as_ref().map(|set_up| set_up.image.clone());
     let made = freeze_and_seal(core, shape, draft).await;
     making.end().await;
     let key = made?;
     core.clones.made.fetch_add(1, Ordering::Relaxed);
-    core.log.write(LogLevel::Info, "template made", "", json!({ "template": key.as_str() }));
+    let fields = json!({ "template": key.as_str(), "image": image });
+    core.log.write(LogLevel::Info, "template made", "", fields);
     Ok(())
 }
 
@@ -239,38 +157,54 @@ async fn freeze(core: &Arc<Core>, shape: &Shape, draft: &Draft) -> BoxliteResult
         answer = tokio::time::timeout(freeze_deadline() * 2, shim.ready()) => answer,
         error = core.shutting_down() => return Err(error),
     };
-    let failed = |why: String| BoxliteError::Engine(Detail::new(format!("no template could be made: {why}")));
+    let failed = |is_shortage: bool, why: &str, hint: String| {
+        let detail = Detail::new(format!("no template could be made: {why}")).hint(hint);
+        if is_shortage { BoxliteError::ResourceExhausted(detail) } else { BoxliteError::Engine(detail) }
+    };
     match answer {
         Ok(Ok(Ok(started))) => {
             // It holds a lock in the directory that is about to be renamed.
             started.process.ended().await;
             Ok(started.tsc_khz)
         }
-        Ok(Ok(Err(failure))) => Err(failed(failure.message).with_hint(failure.hint)),
-        Ok(Err(error)) => Err(error),
+        Ok(Ok(Err(failure))) => {
+            Err(failed(failure.kind == FailureKind::Resources, &failure.message, failure.hint))
+        }
+        Ok(Err(error)) => Err(failed(false, &error.to_string(), error.hint().to_owned())),
         Err(_) => {
-            Err(failed(format!("its shim did not report within {} s", freeze_deadline().as_secs() * 2)))
+            let why = format!("its shim did not report within {} s", freeze_deadline().as_secs() * 2);
+            Err(failed(
+                false,
+                &why,
+                "the host may be too busy: try again, or allow more with $BOXLITE_BOOT_SECONDS".into(),
+            ))
         }
     }
 }
 
 fn shim_spec(shape: &Shape, draft: &Draft) -> ShimSpec {
+    let (progress, image_disk, image) = match &shape.set_up {
+        None => (Progress::Booted, Default::default(), String::new()),
+        Some(set_up) => (Progress::SetUp, BoxLayout::from_here(&set_up.image_disk), set_up.image.clone()),
+    };
     ShimSpec {
         protocol: boxlite_proto::PROTOCOL_VERSION,
         build_id: boxlite_proto::BUILD_ID.to_owned(),
-        course: Course::Freeze,
+        course: Course::Freeze { progress },
         box_id: draft.id().to_string(),
         box_dir: draft.dir().to_owned(),
         engine: EngineKind::QemuTcg,
         engine_program: shape.engine.clone(),
         kernel: shape.kernel.clone(),
         guest_disk: shape.guest_disk.clone(),
-        image_disk: Default::default(),
-        box_disk: boxlite_proto::shim::files::BOX_DISK.to_owned(),
+        image_disk,
+        image,
+        box_disk: files::BOX_DISK.to_owned(),
         disk_cache: Default::default(),
         cpus: shape.cpus,
         memory_mib: shape.memory_mib,
-        hostname: String::new(),
+        // Whatever a clone is called, its name stands where this does.
+        hostname: draft.id().to_string(),
         detach: false,
         tsc_khz: shape.tsc_khz,
         boot_deadline_ms: freeze_deadline().as_millis() as u64,
@@ -280,5 +214,6 @@ fn shim_spec(shape: &Shape, draft: &Draft) -> ShimSpec {
         idle_timeout_ms: 0,
         test_hooks: false,
         spare: false,
+        rehearse: false,
     }
 }
