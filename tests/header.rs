@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
+use boxlite_test_utils::home::{PerTestBoxHome, busybox_image, workspace};
 use support::c_program::{calls_of_every_function, functions};
 use support::forked_program::calls_with_inherited_handles;
 
@@ -53,7 +53,7 @@ const C99: [&str; 6] = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", 
 const CXX17: [&str; 5] = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic"];
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    workspace()
 }
 
 fn updating() -> bool {

@@ -11,17 +11,13 @@ use std::process::Command;
 use boxlite::disk::layers::{
     BuildLimits, LayerCompression, LayerSource, build_directory_disk, build_image_disk,
 };
+use boxlite_test_utils::home::target_dir;
 use boxlite_test_utils::{erofs_reader, host_tree};
 use serde_json::Value;
 
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from)
-}
-
 fn layout() -> PathBuf {
     let layout = std::env::var_os("BOXLITE_TEST_IMAGE")
-        .map_or_else(|| target().join("test-images/debian"), PathBuf::from);
+        .map_or_else(|| target_dir().join("test-images/debian"), PathBuf::from);
     assert!(
         layout.join("index.json").exists(),
         "{} is not there: scripts/make-debian-image.sh makes it",
@@ -104,9 +100,9 @@ impl Drop for Mount {
 #[test]
 fn a_debian_image_equals_what_umoci_unpacks() {
     let layout = layout();
-    fs::create_dir_all(target()).expect("creating");
+    fs::create_dir_all(target_dir()).expect("creating");
     // On the target's file system: a tmpfs keeps fewer attributes.
-    let temp = tempfile::tempdir_in(target()).expect("a temporary directory");
+    let temp = tempfile::tempdir_in(target_dir()).expect("a temporary directory");
     let disk = temp.path().join("disk");
     let layers = layers(&layout);
     assert!(layers.len() >= 2, "an image of one layer shows little");
