@@ -122,7 +122,7 @@ impl Database {
             BoxliteError::Stopped(Detail::new("the runtime was shut down and its last handle is gone"))
         })?;
         open.check()?;
-        query(&mut open.connection).map_err(|error| failed(&self.path, &error))
+        query(&mut open.connection).map_err(|error| failed_on(&open.connection, &self.path, &error))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<OpenDatabase>> {
@@ -149,12 +149,12 @@ fn prepare(
     path: &Path,
     migrations: &[migration::Migration],
 ) -> BoxliteResult<()> {
-    let describe = |error: rusqlite::Error| failed(path, &error);
     migration::refuse_newer(connection, path, migrations)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
-    connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;
-    let found: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(describe)?;
+    let found: String = connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .and_then(|()| connection.pragma_update(None, "synchronous", "NORMAL"))
+        .and_then(|()| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))
+        .map_err(|error| failed_on(connection, path, &error))?;
     if found != "ok" {
         return Err(damaged(path, &found));
     }
@@ -168,10 +168,24 @@ fn damaged(path: &Path, how: &str) -> BoxliteError {
     )
 }
 
+/// What a statement on `connection` failed with: SQLite remembers what the system said.
+fn failed_on(connection: &Connection, path: &Path, error: &rusqlite::Error) -> BoxliteError {
+    // SAFETY: the handle is that of an open connection, which `connection` keeps open and to this thread.
+    let errno = unsafe { rusqlite::ffi::sqlite3_system_errno(connection.handle()) };
+    describe(path, error, Some(errno).filter(|errno| ran_out(*errno)).or_else(lack_of_descriptors))
+}
+
+/// What went wrong where there is no connection that could be asked for its cause.
 fn failed(path: &Path, error: &rusqlite::Error) -> BoxliteError {
+    describe(path, error, lack_of_descriptors())
+}
+
+/// `errno` counts for errors of the system only.
+fn describe(path: &Path, error: &rusqlite::Error, errno: Option<i32>) -> BoxliteError {
     use rusqlite::ErrorCode;
     let shown = path.display().to_string();
-    let detail = Detail::new(format!("{shown}: {error}")).subject(shown);
+    let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+    let detail = Detail::new(format!("{shown}: {error} (SQLite's code {code})")).subject(shown);
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
             BoxliteError::ResourceExhausted(detail.hint("free space on the file system that holds the home"))
@@ -182,8 +196,9 @@ fn failed(path: &Path, error: &rusqlite::Error) -> BoxliteError {
         Some(ErrorCode::ReadOnly) => BoxliteError::Storage(
             detail.hint("make the home's db directory writable, or choose another home"),
         ),
-        Some(ErrorCode::CannotOpen) if lacks_descriptors() => {
-            BoxliteError::ResourceExhausted(detail.hint("raise the limit on open files (ulimit -n)"))
+        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) if errno.is_some_and(ran_out) => {
+            let cause = std::io::Error::from_raw_os_error(errno.unwrap_or_default());
+            BoxliteError::io("use", path, &cause)
         }
         Some(ErrorCode::CannotOpen) => BoxliteError::Database(detail.hint(
             "the home's db directory must be this user's, and boxlite.db in it a file: move away what is in its place, \
@@ -195,11 +210,16 @@ fn failed(path: &Path, error: &rusqlite::Error) -> BoxliteError {
     }
 }
 
-/// Whether SQLite could have lacked descriptors: it keeps the cause to itself, and needs up to this many. Not tried on the
+/// Whether the system refused for want of something that may come back.
+fn ran_out(errno: i32) -> bool {
+    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT | libc::ENOMEM)
+}
+
+/// The system's word when SQLite could have lacked descriptors, of which it needs up to this many. Not tried on the
 /// database, since closing any descriptor of a file lets go of all the process's locks on it.
-fn lacks_descriptors() -> bool {
+fn lack_of_descriptors() -> Option<i32> {
     let tried: std::io::Result<Vec<File>> = (0..4).map(|_| File::open("/dev/null")).collect();
-    matches!(tried.err().and_then(|error| error.raw_os_error()), Some(libc::EMFILE | libc::ENFILE))
+    tried.err().and_then(|error| error.raw_os_error())
 }
 
 #[cfg(test)]
