@@ -197,7 +197,9 @@ async fn pull_from(
         stamp: stamp.clone(),
     };
     for _ in 0..COMMIT_ATTEMPTS {
-        fetch_all(&fetcher, &manifest).await?;
+        if fetch_all(&fetcher, &manifest).await? == Fetched::Removed {
+            continue;
+        }
         if let Some(image) = commit(store, &record, &manifest_json, &manifest).await? {
             fetcher.tell(ImageStage::Done, None);
             return Ok(image);
@@ -294,8 +296,17 @@ async fn local_document(image: &Arc<LocalImage>, blob: Descriptor) -> BoxliteRes
     blocking(move || image.document(&blob)).await
 }
 
+/// How fetching an image's blobs ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fetched {
+    /// They are stored.
+    All,
+    /// The config was, and somebody who removes images has taken it away again.
+    Removed,
+}
+
 /// Fetches the config, which may refuse the image, then the layers side by side.
-async fn fetch_all(fetcher: &Fetcher, manifest: &ImageManifest) -> BoxliteResult<()> {
+async fn fetch_all(fetcher: &Fetcher, manifest: &ImageManifest) -> BoxliteResult<Fetched> {
     fetcher.tell(ImageStage::Pulling, None);
     if manifest.config.size > super::manifest::MAX_DOCUMENT_BYTES {
         return Err(BoxliteError::Image(
@@ -307,22 +318,20 @@ async fn fetch_all(fetcher: &Fetcher, manifest: &ImageManifest) -> BoxliteResult
         ));
     }
     fetcher.clone().fetch(manifest.config, BlobKind::Config).await?;
-    read_config(&fetcher.store, manifest, &fetcher.reference)?;
+    let Some(config) = fetcher.store.blobs.document(&manifest.config.digest) else {
+        return Ok(Fetched::Removed);
+    };
+    check_config(&config, manifest, &fetcher.reference)?;
     let transfers: Vec<_> =
         manifest.layers.iter().map(|layer| fetcher.clone().fetch(layer.blob, BlobKind::Layer)).collect();
-    stream::iter(transfers).buffer_unordered(fetcher.store.limits.parallel_layers.max(1)).try_collect().await
+    let parallel = fetcher.store.limits.parallel_layers.max(1);
+    stream::iter(transfers).buffer_unordered(parallel).try_collect::<()>().await?;
+    Ok(Fetched::All)
 }
 
-/// The config as stored, checked against this machine and the manifest.
-fn read_config(store: &Inner, manifest: &ImageManifest, reference: &str) -> BoxliteResult<ImageConfig> {
-    let json = store.blobs.document(&manifest.config.digest).ok_or_else(|| {
-        BoxliteError::Storage(
-            Detail::new(format!("the config of {reference} vanished from the image store"))
-                .subject(reference)
-                .hint("pull the image again"),
-        )
-    })?;
-    let config = ImageConfig::parse(&json, reference)?;
+/// Checks the config against this machine and the manifest.
+fn check_config(json: &[u8], manifest: &ImageManifest, reference: &str) -> BoxliteResult<()> {
+    let config = ImageConfig::parse(json, reference)?;
     config.check_platform(reference)?;
     if config.diff_ids.len() != manifest.layers.len() {
         return Err(BoxliteError::Image(
@@ -335,7 +344,7 @@ fn read_config(store: &Inner, manifest: &ImageManifest, reference: &str) -> Boxl
             .hint("the image is damaged: build or push it again"),
         ));
     }
-    Ok(config)
+    Ok(())
 }
 
 /// Records the image if all of it is there; under the lock that removing takes too.

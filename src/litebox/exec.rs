@@ -46,12 +46,13 @@ pub(super) struct Opened {
     pub(super) stderr: Option<UnixStream>,
 }
 
-/// Starts `command` with no stream opened.
+/// Starts `command` with no stream opened. Whoever it was started for releases it, the last to do so: a caller that leaves
+/// on the way to it leaves no process.
 pub(super) async fn begin(
     sandbox: &LiteBox,
     command: BoxCommand,
     progress: &ProgressSink,
-) -> BoxliteResult<Execution> {
+) -> BoxliteResult<KillOnDrop> {
     begin_with(sandbox, command, Wanted::default(), progress).await.map(|(execution, _)| execution)
 }
 
@@ -62,7 +63,7 @@ pub(super) async fn begin_with(
     command: BoxCommand,
     wanted: Wanted,
     progress: &ProgressSink,
-) -> BoxliteResult<(Execution, Opened)> {
+) -> BoxliteResult<(KillOnDrop, Opened)> {
     command.check()?;
     let live = reach(sandbox, progress).await?;
     begin_in(&sandbox.core, live, command, wanted).await
@@ -74,7 +75,7 @@ pub(super) async fn begin_in(
     live: Arc<LiveBox>,
     command: BoxCommand,
     wanted: Wanted,
-) -> BoxliteResult<(Execution, Opened)> {
+) -> BoxliteResult<(KillOnDrop, Opened)> {
     let Recipe { spec, image } = live.recipe()?;
     let request = request(&command, spec, image, wanted)?;
 
@@ -91,9 +92,7 @@ pub(super) async fn begin_in(
         note(&launching, &counted, &command, launched.is_ok(), began);
         let _ = claim.send(launched);
     });
-    let (started, opened) =
-        claimed.await.map_err(|_| BoxliteError::Stopped("the runtime was shut down".into()))??;
-    Ok((started.release(), opened))
+    claimed.await.map_err(|_| BoxliteError::Stopped("the runtime was shut down".into()))?
 }
 
 /// Takes note that a command was started, or could not be, and for how long it was the agent's.

@@ -346,8 +346,9 @@ impl KillOnDrop {
     }
 
     /// The same of one that ends by itself when it is asked to, once it has nothing half done.
-    pub(super) fn asking(execution: Execution) -> Self {
-        Self { execution, armed: true, asks: true }
+    pub(super) fn asking(mut self) -> Self {
+        self.asks = true;
+        self
     }
 
     /// The execution, which stays in danger.

@@ -159,7 +159,8 @@ impl LiteBox {
     pub async fn exec_with(&self, command: BoxCommand, progress: &ProgressSink) -> BoxliteResult<Execution> {
         self.check_usable()?;
         let (sandbox, progress) = (self.clone(), progress.clone());
-        self.core.run(async move { exec::begin(&sandbox, command, &progress).await }).await
+        let begun = self.core.run(async move { exec::begin(&sandbox, command, &progress).await }).await?;
+        Ok(begun.release())
     }
 
     /// Runs a command to its end and collects its output.

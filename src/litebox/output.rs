@@ -17,7 +17,7 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
 use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
 use crate::litebox::exec::{self, Wanted};
-use crate::litebox::execution::{Ended, ExecExit, Execution, KillOnDrop};
+use crate::litebox::execution::{Ended, ExecExit, Execution};
 use crate::litebox::live::LiveBox;
 use crate::litebox::outcome::{Attempt, Outcome, Whole};
 use crate::litebox::{LiteBox, streams};
@@ -139,11 +139,11 @@ pub(super) async fn run(
     };
     let mut control = control;
     let (kill, opened, was_cut) = if has_input {
-        let (execution, opened) = tokio::select! {
+        let (kill, opened) = tokio::select! {
             begun = exec::begin_with(sandbox, command, wanted, progress) => begun?,
             cut = cut(&mut control) => return Err(cut_off(cut, NOT_BEGUN).into()),
         };
-        (KillOnDrop::new(execution), opened, None)
+        (kill, opened, None)
     } else {
         command.check()?;
         let live = tokio::select! {

@@ -99,6 +99,20 @@ async fn a_handle_that_is_dropped_ends_nothing() {
 }
 
 #[tokio::test]
+async fn who_leaves_before_hearing_that_the_process_runs_leaves_none() {
+    let bench = Bench::new().await;
+    {
+        let mut exec = std::pin::pin!(bench.sandbox.exec(shell("exec sleep 306")));
+        assert!(futures::poll!(exec.as_mut()).is_pending(), "it takes a round trip");
+        until_sleepers(&bench, 306, 1).await;
+        // Its answer has come by now, and nobody has looked at it.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    until_sleepers(&bench, 306, 0).await;
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn a_kill_reaches_every_process_of_the_execution_and_a_signal_only_its_first() {
     let bench = Bench::new().await;
     let family = "sleep 304 & setsid sleep 304 & (trap '' TERM; sleep 304) & echo $$; wait; wait; wait";

@@ -22,7 +22,7 @@ use nix::unistd::{ForkResult, fork, setsid};
 use super::failure::{Piece, StartError};
 use super::owner::Owner;
 use super::pidfile::{self, BoxLock};
-use super::{exit, log};
+use super::{disk_lock, exit, log};
 use crate::sys;
 
 /// Longest spec.
@@ -151,6 +151,7 @@ pub(crate) fn settle(spec: &ShimSpec, began: Instant) -> Result<BoxLock, StartEr
         source,
     })?;
     let lock = BoxLock::take(&spec.box_dir)?;
+    disk_lock::wait_until_free(Path::new(&spec.box_disk), &spec.box_dir)?;
     let plumbing = |what| move |source| StartError::Plumbing { what, source };
     match fs::create_dir(files::LOGS) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

@@ -6,6 +6,7 @@ mod agent;
 mod channel;
 mod children;
 mod claim;
+mod disk_lock;
 mod exit;
 pub(crate) mod failure;
 mod freeze;

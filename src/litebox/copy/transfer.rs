@@ -22,7 +22,7 @@ use crate::images::ProgressSink;
 use crate::litebox::LiteBox;
 use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
 use crate::litebox::exec::{self, Wanted};
-use crate::litebox::execution::{Ended, KillOnDrop};
+use crate::litebox::execution::Ended;
 use crate::litebox::streams;
 
 /// Most bytes of what the program has to say.
@@ -88,8 +88,9 @@ pub(super) async fn run<T: Send + 'static>(
         .stdout_mode(if into_box { OutputMode::Null } else { OutputMode::Pipe })
         .stderr_mode(OutputMode::Pipe);
     let wanted = Wanted { stdin: into_box, stdout: !into_box, stderr: true };
-    let (execution, opened) = exec::begin_with(sandbox, command, wanted, progress).await?;
-    let kill = KillOnDrop::asking(execution.clone());
+    let (kill, opened) = exec::begin_with(sandbox, command, wanted, progress).await?;
+    let kill = kill.asking();
+    let execution = kill.execution().clone();
     let lost = || BoxliteError::Internal("a copy's stream was not opened".into());
     let stream = if into_box { opened.stdin } else { opened.stdout }.ok_or_else(lost)?;
     let stderr = opened.stderr.ok_or_else(lost)?;

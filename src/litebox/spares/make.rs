@@ -157,12 +157,13 @@ async fn warm_up(core: &Arc<Core>, live: &Arc<LiveBox>) -> BoxliteResult<()> {
         let command = command.stdout_mode(OutputMode::Pipe).stderr_mode(OutputMode::Pipe);
         let wanted = Wanted { stdin: true, stdout: true, stderr: true };
         match exec::begin_in(core, live.clone(), command, wanted).await {
-            Ok((execution, mut streams)) => {
+            Ok((command, mut streams)) => {
                 drop(streams.stdin.take());
                 for stream in [streams.stdout.take(), streams.stderr.take()].into_iter().flatten() {
                     drain(stream).await?;
                 }
-                execution.exit().await?;
+                command.execution().exit().await?;
+                command.release();
             }
             Err(BoxliteError::Execution(_)) => {}
             Err(error) => return Err(error),
