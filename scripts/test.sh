@@ -31,7 +31,7 @@ finish() {
 c_tests() {
     cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DBOXLITE_BUILD=OFF >build.log 2>&1 || { cat build.log; return 1; }
     rm -f build.log
-    cmake --build build -j 2 && ctest --test-dir build -LE memcheck --output-on-failure --no-tests=error
+    cmake --build build -j 2 && ctest --test-dir build -j 2 -LE memcheck --output-on-failure --no-tests=error
 }
 
 # Boxes of this checkout that a test left running: their shims and QEMUs carry its paths. What ends with its owner may take
