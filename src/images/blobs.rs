@@ -44,12 +44,22 @@ impl Blobs {
             .is_ok_and(|metadata| metadata.is_file() && metadata.len() == blob.size)
     }
 
-    /// A manifest or config, verified again. `None` when it is missing or damaged.
+    /// A manifest or config, verified again. `None` when it is missing, damaged or can't be read.
     pub(super) fn document(&self, digest: &Digest) -> Option<Vec<u8>> {
-        let file = File::open(self.path(digest)).ok()?;
+        self.read_document(digest).ok().flatten()
+    }
+
+    /// As [`Blobs::document`]; what can't be read is an error.
+    pub(super) fn read_document(&self, digest: &Digest) -> BoxliteResult<Option<Vec<u8>>> {
+        let path = self.path(digest);
         let mut content = Vec::new();
-        file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut content).ok()?;
-        (Digest::of(&content) == *digest).then_some(content)
+        let read =
+            File::open(&path).and_then(|file| file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut content));
+        match read {
+            Ok(_) => Ok((Digest::of(&content) == *digest).then_some(content)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BoxliteError::io("read", &path, &error)),
+        }
     }
 
     /// Stores a small blob that is in memory.

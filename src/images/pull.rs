@@ -301,7 +301,7 @@ async fn local_document(image: &Arc<LocalImage>, blob: Descriptor) -> BoxliteRes
 enum Fetched {
     /// They are stored.
     All,
-    /// The config was, and somebody who removes images has taken it away again.
+    /// The config was, and is gone again: somebody removes images, or it was damaged.
     Removed,
 }
 
@@ -318,7 +318,9 @@ async fn fetch_all(fetcher: &Fetcher, manifest: &ImageManifest) -> BoxliteResult
         ));
     }
     fetcher.clone().fetch(manifest.config, BlobKind::Config).await?;
-    let Some(config) = fetcher.store.blobs.document(&manifest.config.digest) else {
+    let Some(config) = fetcher.store.blobs.read_document(&manifest.config.digest)? else {
+        // A damaged one has to go to be fetched again.
+        fetcher.store.blobs.remove(&manifest.config.digest)?;
         return Ok(Fetched::Removed);
     };
     check_config(&config, manifest, &fetcher.reference)?;

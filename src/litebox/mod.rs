@@ -30,7 +30,7 @@ mod streams;
 pub(crate) mod tenure;
 pub(crate) mod trace;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use crate::model::types::{BoxStatus, HealthState, HealthStatus};
@@ -59,7 +59,8 @@ pub struct LiteBox {
     core: Arc<Core>,
     id: BoxID,
     name: Option<String>,
-    stopped: Arc<AtomicBool>,
+    /// Stops through this handle that have been done or are under way.
+    stopped: Arc<AtomicUsize>,
     last_seen: Arc<Mutex<BoxRow>>,
     /// The end that was last waited for through this handle.
     last_end: Arc<Mutex<Option<BoxEnd>>>,
@@ -137,10 +138,11 @@ impl LiteBox {
         self.core
             .run_to_the_end(async move {
                 // Told first: a start through this handle that waits for the lock must not undo the stop.
-                let before = stopped.swap(true, Ordering::AcqRel);
+                stopped.fetch_add(1, Ordering::AcqRel);
                 let outcome = stop::stop(&core, &id, Patience::STOP).await;
                 if outcome.is_err() {
-                    stopped.store(before, Ordering::Release);
+                    // This one's word only: another stop may have been done.
+                    stopped.fetch_sub(1, Ordering::AcqRel);
                 }
                 outcome
             })
@@ -192,7 +194,7 @@ impl LiteBox {
 
     fn check_usable(&self) -> BoxliteResult<()> {
         self.core.check_open()?;
-        if self.stopped.load(Ordering::Acquire) {
+        if self.stopped.load(Ordering::Acquire) > 0 {
             return Err(BoxliteError::Stopped(
                 Detail::new(format!("box {} was stopped through this handle", self.id))
                     .subject(self.id.as_str())
