@@ -108,7 +108,8 @@ pub(super) fn refuse_newer(
     path: &Path,
     migrations: &[Migration],
 ) -> BoxliteResult<()> {
-    check(version_of(connection).map_err(|error| super::failed(path, &error))?, path, migrations)
+    let found = version_of(connection).map_err(|error| super::failed_on(connection, path, &error))?;
+    check(found, path, migrations)
 }
 
 fn check(found: Option<(i64, String)>, path: &Path, migrations: &[Migration]) -> BoxliteResult<()> {
@@ -133,9 +134,10 @@ pub(super) fn migrate(
     path: &Path,
     migrations: &[Migration],
 ) -> BoxliteResult<()> {
-    let describe = |error: rusqlite::Error| super::failed(path, &error);
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(describe)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|error| super::failed(path, &error))?;
+    let describe = |error: rusqlite::Error| super::failed_on(&transaction, path, &error);
     // Whoever had the transaction before may have been newer.
     refuse_newer(&transaction, path, migrations)?;
     transaction.execute_batch(HISTORY).map_err(describe)?;
@@ -152,7 +154,7 @@ pub(super) fn migrate(
             )
             .map_err(describe)?;
     }
-    transaction.commit().map_err(describe)
+    transaction.commit().map_err(|error| super::failed(path, &error))
 }
 
 /// Keeps the database as it is before its migration, whole and on disk, as `boxlite.db.v<version>`.

@@ -185,6 +185,9 @@ fn describe(path: &Path, error: &rusqlite::Error, errno: Option<i32>) -> Boxlite
     use rusqlite::ErrorCode;
     let shown = path.display().to_string();
     let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+    // There SQLite makes the index of its log longer, which takes room and nothing else.
+    let lacks_room = code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+    let errno = errno.or(lacks_room.then_some(libc::ENOSPC));
     let detail = Detail::new(format!("{shown}: {error} (SQLite's code {code})")).subject(shown);
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {

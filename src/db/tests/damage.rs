@@ -129,3 +129,20 @@ fn a_closed_database_needs_no_log() {
     file.read_exact_at(&mut magic, 0).unwrap();
     assert_eq!(&magic, b"SQLite format 3");
 }
+
+#[test]
+fn what_the_system_lacks_is_no_damage() {
+    let told = |code: i32, errno: Option<i32>| {
+        let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        describe(Path::new("/h/boxlite.db"), &error, errno)
+    };
+    let io = rusqlite::ffi::SQLITE_IOERR_WRITE;
+    for errno in [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::EDQUOT, libc::ENOMEM] {
+        let error = told(io, Some(errno));
+        assert!(matches!(error, BoxliteError::ResourceExhausted(_)), "{errno}: {error}");
+        assert_eq!(error.os_errno(), Some(errno));
+    }
+    assert!(matches!(told(rusqlite::ffi::SQLITE_IOERR_SHMSIZE, None), BoxliteError::ResourceExhausted(_)));
+    assert!(matches!(told(io, Some(libc::EIO)), BoxliteError::Database(_)));
+    assert!(matches!(told(io, None), BoxliteError::Database(_)));
+}
