@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode};
 
 pub(crate) use boxes::{BoxRow, NewBox, now_ns};
 pub(crate) use held::{Held, HeldBox, Rest, Run};
@@ -172,22 +172,21 @@ fn damaged(path: &Path, how: &str) -> BoxliteError {
 fn failed_on(connection: &Connection, path: &Path, error: &rusqlite::Error) -> BoxliteError {
     // SAFETY: the handle is that of an open connection, which `connection` keeps open and to this thread.
     let errno = unsafe { rusqlite::ffi::sqlite3_system_errno(connection.handle()) };
-    describe(path, error, Some(errno).filter(|errno| ran_out(*errno)).or_else(lack_of_descriptors))
+    describe(path, error, Some(errno))
 }
 
 /// What went wrong where there is no connection that could be asked for its cause.
 fn failed(path: &Path, error: &rusqlite::Error) -> BoxliteError {
-    describe(path, error, lack_of_descriptors())
+    describe(path, error, None)
 }
 
-/// `errno` counts for errors of the system only.
+/// `errno` is what the system told SQLite; it counts for errors of the system only.
 fn describe(path: &Path, error: &rusqlite::Error, errno: Option<i32>) -> BoxliteError {
-    use rusqlite::ErrorCode;
+    if let Some(lack) = lack(error, errno) {
+        return BoxliteError::io("use", path, &std::io::Error::from_raw_os_error(lack));
+    }
     let shown = path.display().to_string();
-    let code = error.sqlite_error().map_or(0, |error| error.extended_code);
-    // There SQLite makes the index of its log longer, which takes room and nothing else.
-    let lacks_room = code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
-    let errno = errno.or(lacks_room.then_some(libc::ENOSPC));
+    let code = extended_code(error);
     let detail = Detail::new(format!("{shown}: {error} (SQLite's code {code})")).subject(shown);
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
@@ -199,10 +198,6 @@ fn describe(path: &Path, error: &rusqlite::Error, errno: Option<i32>) -> Boxlite
         Some(ErrorCode::ReadOnly) => BoxliteError::Storage(
             detail.hint("make the home's db directory writable, or choose another home"),
         ),
-        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) if errno.is_some_and(ran_out) => {
-            let cause = std::io::Error::from_raw_os_error(errno.unwrap_or_default());
-            BoxliteError::io("use", path, &cause)
-        }
         Some(ErrorCode::CannotOpen) => BoxliteError::Database(detail.hint(
             "the home's db directory must be this user's, and boxlite.db in it a file: move away what is in its place, \
              then repair the home (boxlite_runtime_repair)",
@@ -213,9 +208,24 @@ fn describe(path: &Path, error: &rusqlite::Error, errno: Option<i32>) -> Boxlite
     }
 }
 
-/// Whether the system refused for want of something that may come back.
-fn ran_out(errno: i32) -> bool {
-    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT | libc::ENOMEM)
+/// What the system was out of when it failed SQLite; all of it may come back.
+fn lack(error: &rusqlite::Error, errno: Option<i32>) -> Option<i32> {
+    if !matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure)) {
+        return None;
+    }
+    let ran_out = |errno: &i32| {
+        matches!(*errno, libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT | libc::ENOMEM)
+    };
+    // There SQLite makes the index of its log longer, which takes room and nothing else.
+    let lacks_room = extended_code(error) == rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+    errno
+        .filter(ran_out)
+        .or_else(|| lack_of_descriptors().filter(ran_out))
+        .or(lacks_room.then_some(libc::ENOSPC))
+}
+
+fn extended_code(error: &rusqlite::Error) -> i32 {
+    error.sqlite_error().map_or(0, |error| error.extended_code)
 }
 
 /// The system's word when SQLite could have lacked descriptors, of which it needs up to this many. Not tried on the
