@@ -115,6 +115,15 @@ pub(super) unsafe fn text<'a>(pointer: *const c_char, name: &'static str) -> Box
     })
 }
 
+/// Refuses an empty string; `hint` says what to give.
+pub(super) fn not_empty(
+    value: impl AsRef<OsStr>,
+    name: &'static str,
+    hint: &'static str,
+) -> BoxliteResult<()> {
+    if value.as_ref().is_empty() { Err(refused(name, "is empty", hint)) } else { Ok(()) }
+}
+
 /// An optional string that must be UTF-8.
 ///
 /// # Safety

@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString, c_char};
 
-use super::argument::{Out, builder, bytes, free, number, refused, text, variable};
+use super::argument::{Out, builder, bytes, free, not_empty, number, refused, text, variable};
 use super::engine::engine_of;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
@@ -378,9 +378,7 @@ pub unsafe extern "C" fn boxlite_box_options_set_label(
         let options = unsafe { builder(options, "options") }?;
         // SAFETY: the caller passes NULL or a C string.
         let key = unsafe { text(key, "key") }?;
-        if key.is_empty() {
-            return Err(refused("key", "is empty", "give the label a key"));
-        }
+        not_empty(key, "key", "give the label a key")?;
         // SAFETY: the caller passes NULL or a C string.
         let content = unsafe { text(value, "value") }?;
         options.options.labels.insert(key.to_owned(), content.to_owned());

@@ -5,7 +5,7 @@
 use std::ffi::{OsString, c_char, c_void};
 use std::time::Duration;
 
-use super::argument::{Out, builder, bytes, free, refused, text, variable};
+use super::argument::{Out, builder, bytes, free, not_empty, refused, text, variable};
 use super::box_options::set_variable;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
@@ -119,9 +119,7 @@ pub unsafe extern "C" fn boxlite_command_new(
         let out = unsafe { Out::new(command, "command") }?;
         // SAFETY: the caller passes NULL or a C string.
         let program = unsafe { bytes(program, "program") }?;
-        if program.is_empty() {
-            return Err(refused("program", "is empty", "name the program to run"));
-        }
+        not_empty(program, "program", "name the program to run")?;
         out.fill(boxlite_command::new(program.to_owned()));
         Ok(())
     })

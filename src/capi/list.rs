@@ -4,7 +4,9 @@
 
 use std::ffi::c_char;
 
-use super::argument::{Out, builder, field, free, handle, live, optional_live, optional_text, refused, text};
+use super::argument::{
+    Out, builder, field, free, handle, live, not_empty, optional_live, optional_text, text,
+};
 use super::call::boxlite_call;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
@@ -84,9 +86,7 @@ pub unsafe extern "C" fn boxlite_list_options_add_label(
         let options = unsafe { builder(options, "options") }?;
         // SAFETY: the caller passes NULL or a C string.
         let key = unsafe { text(key, "key") }?;
-        if key.is_empty() {
-            return Err(refused("key", "is empty", "name the label's key"));
-        }
+        not_empty(key, "key", "name the label's key")?;
         // SAFETY: the caller passes NULL or a C string.
         let content = unsafe { optional_text(value, "value") }?;
         options.labels.push(Selector { key: key.to_owned(), content: content.map(str::to_owned) });

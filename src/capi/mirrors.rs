@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::argument::{builder, bytes, refused, text};
+use super::argument::{builder, bytes, not_empty, text};
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::enter;
 use super::runtime_options::boxlite_runtime_options;
@@ -35,12 +35,8 @@ pub unsafe extern "C" fn boxlite_runtime_options_add_registry_mirror(
         let registry = unsafe { text(registry, "registry") }?;
         // SAFETY: as above.
         let mirror = unsafe { text(mirror, "mirror") }?;
-        if registry.is_empty() {
-            return Err(refused("registry", "is empty", "name the registry's host"));
-        }
-        if mirror.is_empty() {
-            return Err(refused("mirror", "is empty", "name the mirror's host"));
-        }
+        not_empty(registry, "registry", "name the registry's host")?;
+        not_empty(mirror, "mirror", "name the mirror's host")?;
         options.mirrors.push((registry.to_owned(), mirror.to_owned()));
         Ok(())
     })
@@ -65,9 +61,7 @@ pub unsafe extern "C" fn boxlite_runtime_options_add_ca_file(
         let options = unsafe { builder(options, "options") }?;
         // SAFETY: the caller passes NULL or a C string.
         let path = unsafe { bytes(path, "path") }?;
-        if path.is_empty() {
-            return Err(refused("path", "is empty", "name a PEM file"));
-        }
+        not_empty(path, "path", "name a PEM file")?;
         options.ca_files.push(path.into());
         Ok(())
     })

@@ -6,7 +6,7 @@ use std::ffi::c_char;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::argument::{Out, builder, bytes, free, refused, text};
+use super::argument::{Out, builder, bytes, free, not_empty, refused, text};
 use super::engine::engine_of;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::{enter, value};
@@ -207,9 +207,7 @@ pub unsafe extern "C" fn boxlite_runtime_options_set_runtime_dir(
 unsafe fn directory(path: *const c_char, name: &'static str) -> BoxliteResult<PathBuf> {
     // SAFETY: passed on from this function's own contract.
     let path = unsafe { bytes(path, name) }?;
-    if path.is_empty() {
-        return Err(refused(name, "is empty", "name a directory"));
-    }
+    not_empty(path, name, "name a directory")?;
     Ok(PathBuf::from(path))
 }
 
@@ -313,9 +311,7 @@ pub unsafe extern "C" fn boxlite_runtime_options_add_registry(
         let options = unsafe { builder(options, "options") }?;
         // SAFETY: the caller passes NULL or a C string.
         let host = unsafe { text(host, "host") }?;
-        if host.is_empty() {
-            return Err(refused("host", "is empty", "name the registry's host"));
-        }
+        not_empty(host, "host", "name the registry's host")?;
         let transport = match transport {
             BOXLITE_TRANSPORT_HTTPS => RegistryTransport::Https,
             BOXLITE_TRANSPORT_HTTP => RegistryTransport::Http,
