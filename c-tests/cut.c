@@ -104,12 +104,16 @@ void check_made_or_undone(boxlite_runtime *runtime, const char *name, boxlite_co
     long long deadline = now_ms() + PATIENCE_MS;
     int absent = 0;
     while (absent < LOOKS && now_ms() < deadline) {
-        code = boxlite_get(runtime, name, NULL, &found, &error);
-        CHECK(code == BOXLITE_OK || code == BOXLITE_NOT_FOUND);
-        absent = code == BOXLITE_OK ? 0 : absent + 1;
+        absent = boxlite_get(runtime, name, NULL, &found, NULL) == BOXLITE_NOT_FOUND ? absent + 1 : 0;
         boxlite_box_free(found);
-        found = NULL;
         sleep_ms(10);
     }
     CHECK_INT(absent, LOOKS);
+    EXPECT(BOXLITE_NOT_FOUND, boxlite_get(runtime, name, NULL, &found, &error));
+}
+
+void close_runtime(boxlite_runtime *runtime)
+{
+    OK(boxlite_runtime_shutdown(runtime, 1000, NULL, &error));
+    boxlite_runtime_free(runtime);
 }

@@ -18,6 +18,8 @@ void no_preparation(void);
 void nothing_left(boxlite_code code);
 /* After a call that makes a box of this name: there is one, which is removed, or there is none. */
 void check_made_or_undone(boxlite_runtime *runtime, const char *name, boxlite_code code);
+/* Shuts it down and frees it. */
+void close_runtime(boxlite_runtime *runtime);
 
 /* A cancel may come before the function is called, which then does nothing, and says so: `work` passes what its function
  * answered with `&error` through note_begin(), and `check_left` finds out here. */

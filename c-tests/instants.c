@@ -407,8 +407,7 @@ static boxlite_code pull(boxlite_call *call)
     CHECK_INT(pthread_join(thread, NULL), 0);
     OK(boxlite_image_pull(other, test_image(), NULL, &image, &error));
     boxlite_image_free(image);
-    OK(boxlite_runtime_shutdown(other, 1000, NULL, &error));
-    boxlite_runtime_free(other);
+    close_runtime(other);
     return code;
 }
 
@@ -446,8 +445,7 @@ int main(void)
 
     OK(boxlite_remove(runtime, boxlite_box_id(box), 1, NULL, &error));
     boxlite_box_free(box);
-    OK(boxlite_runtime_shutdown(runtime, 1000, NULL, &error));
-    boxlite_runtime_free(runtime);
+    close_runtime(runtime);
     free(old_content);
     free(new_content);
     return finish();

@@ -428,12 +428,6 @@ static void open_maker(void)
     boxlite_runtime_options_free(options);
 }
 
-static void close_runtime(boxlite_runtime *one_of_them)
-{
-    OK(boxlite_runtime_shutdown(one_of_them, 1000, NULL, &error));
-    boxlite_runtime_free(one_of_them);
-}
-
 int main(void)
 {
     seed_instants();
