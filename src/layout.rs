@@ -151,6 +151,11 @@ impl BoxLayout {
         self.dir.join(files::AGENT_SOCKET)
     }
 
+    /// What copies go by.
+    pub(crate) fn transfer_disk(&self) -> PathBuf {
+        self.dir.join(files::TRANSFER)
+    }
+
     pub(crate) fn exit(&self) -> PathBuf {
         self.dir.join(files::EXIT)
     }

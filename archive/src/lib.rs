@@ -3,6 +3,7 @@
 //! Used on both sides of a box's wall, so nothing that is read is trusted: no name leads out of the target, nothing
 //! that could block is opened, no file has its name before it is complete. Knows nothing of boxes.
 
+pub mod direct;
 mod error;
 mod pack;
 mod sys;
@@ -14,7 +15,7 @@ mod write;
 pub use error::{CopyError, RemoteKind, TarError};
 pub use pack::{PackOptions, Packed, pack};
 pub use unpack::{Place, UnpackOptions, Unpacked, unpack};
-pub use write::{Header, TarWriter};
+pub use write::{Header, Stream, TarWriter};
 
 /// A moment; `nanoseconds` counts forward from `seconds`, also before 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::ffi::{CStr, CString, c_int};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 use crate::CopyError;
+use crate::direct::{Aligned, Reader};
 use crate::sys::{self, Stat};
 use crate::write::{Header, TarWriter};
 
@@ -29,6 +29,8 @@ pub struct PackOptions {
     pub no_directories: bool,
     /// Files are packed without their content.
     pub names_only: bool,
+    /// Large files are read around the page cache, in steps of so many bytes: where copies in memory are dear.
+    pub direct: Option<usize>,
 }
 
 /// What was packed.
@@ -55,7 +57,7 @@ pub fn pack<W: Write>(source: &[u8], root: &[u8], out: W, options: PackOptions) 
         path: root.to_vec(),
         links: HashMap::new(),
         above: Vec::new(),
-        buffer: vec![0; CHUNK],
+        buffer: Aligned::new(options.direct.unwrap_or(CHUNK)),
         packed: Packed::default(),
     };
     // The path's end may name a directory through a link, as for every other program.
@@ -83,7 +85,7 @@ struct Walk<W> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// The directories that the walk is in, where links could lead back to them.
     above: Vec<(u64, u64)>,
-    buffer: Vec<u8>,
+    buffer: Aligned,
     packed: Packed,
 }
 
@@ -200,21 +202,22 @@ impl<W: Write> Walk<W> {
             }
         };
         let file = File::from(fd);
-        let mut stored = 0;
+        let stored = extents.iter().map(|(_, length)| length).sum();
+        let mut reader = Reader::new(&file, self.options.direct.and(Some(stored)));
         for (offset, length) in extents {
-            self.stretch(&file, offset, length)?;
-            stored += length;
+            self.stretch(&mut reader, offset, length)?;
         }
         self.packed.bytes += stored;
         self.out.pad(stored)
     }
 
     /// Exactly so many bytes, since the archive has promised them.
-    fn stretch(&mut self, file: &File, mut offset: u64, length: u64) -> Result<(), CopyError> {
+    fn stretch(&mut self, file: &mut Reader<'_>, mut offset: u64, length: u64) -> Result<(), CopyError> {
         let end = offset + length;
         while offset < end {
-            let room = usize::try_from(end - offset).unwrap_or(usize::MAX).min(CHUNK);
-            let read = match file.read_at(&mut self.buffer[..room], offset) {
+            let buffer = self.buffer.bytes_mut();
+            let room = usize::try_from(end - offset).unwrap_or(usize::MAX).min(buffer.len());
+            let read = match file.read_at(buffer, room, offset) {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(CopyError::path("read", &self.shown, error)),
@@ -222,7 +225,7 @@ impl<W: Write> Walk<W> {
             if read == 0 {
                 return Err(CopyError::refused(&self.shown, "became shorter while it was being copied"));
             }
-            self.out.data(&self.buffer[..read])?;
+            self.out.data(&self.buffer.bytes()[..read])?;
             offset += read as u64;
         }
         Ok(())

@@ -61,6 +61,16 @@ pub(crate) fn open_beneath(dir: BorrowedFd<'_>, path: &CStr, flags: c_int) -> io
     }
 }
 
+/// Turns reads and writes around the page cache on or off for an open file.
+pub(crate) fn set_direct(file: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    // SAFETY: plain values.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    check(flags)?;
+    let flags = if on { flags | libc::O_DIRECT } else { flags & !libc::O_DIRECT };
+    // SAFETY: plain values.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) })
+}
+
 /// What there is to know of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stat(libc::stat);

@@ -5,14 +5,13 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
+use crate::direct::Writer;
 use crate::sys::{self, Stat};
-use crate::tar::{Entry, Kind, Piece, TarReader};
+use crate::tar::{Entry, Kind, Piece, Source, TarReader};
 use crate::target::{Making, Target};
-use crate::write::Stream;
 use crate::{CopyError, TarError, Timestamp};
 
 /// How to unpack.
@@ -28,6 +27,8 @@ pub struct UnpackOptions {
     pub keep_set_id: bool,
     /// Links to directories that are in the target already are gone through.
     pub through_links: bool,
+    /// Large files are written around the page cache: where copies in memory are dear.
+    pub direct: bool,
 }
 
 /// Where an archive goes.
@@ -60,8 +61,12 @@ pub struct Unpacked {
 /// # Errors
 /// With the path that is in the way or can't be written; `Tar` and `Stream` when the archive is no good. What was
 /// complete by then stays.
-pub fn unpack<R: Read>(input: R, place: Place<'_>, options: UnpackOptions) -> Result<Unpacked, CopyError> {
-    let mut reader = TarReader::new(Stream::new(input));
+pub fn unpack<S: Source<Error = CopyError>>(
+    input: S,
+    place: Place<'_>,
+    options: UnpackOptions,
+) -> Result<Unpacked, CopyError> {
+    let mut reader = TarReader::new(input);
     let making = Making { dry_run: options.dry_run, owner: options.owner };
     let mut next = reader.next_entry()?;
     let target = match (place, &next) {
@@ -104,10 +109,12 @@ struct Tree {
     done: Unpacked,
 }
 
-type Reader<R> = TarReader<Stream<R>>;
-
 impl Tree {
-    fn entry<R: Read>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<(), CopyError> {
+    fn entry<S: Source<Error = CopyError>>(
+        &mut self,
+        entry: &Entry,
+        reader: &mut TarReader<S>,
+    ) -> Result<(), CopyError> {
         let path = self.place(&entry.path)?;
         self.settle(Some(&path))?;
         if path.is_empty() {
@@ -240,12 +247,12 @@ impl Tree {
         }
     }
 
-    fn file<R: Read>(
+    fn file<S: Source<Error = CopyError>>(
         &mut self,
         path: &[u8],
         entry: &Entry,
         size: u64,
-        reader: &mut Reader<R>,
+        reader: &mut TarReader<S>,
     ) -> Result<(), CopyError> {
         let options = self.options;
         self.check_place(path)?;
@@ -254,7 +261,7 @@ impl Tree {
             Ok(draft) => draft,
             Err(error) => return Err(self.failed("make a file for", path, error)),
         };
-        let bytes = fill(&draft.file, size, reader).map_err(|error| match error {
+        let bytes = fill(&draft.file, size, options.direct, reader).map_err(|error| match error {
             Fill::Archive(error) => error,
             Fill::Write(error) => self.failed("write", path, error),
         })?;
@@ -409,19 +416,24 @@ enum Fill {
 }
 
 /// Writes the entry's content; returns how much of it there was.
-fn fill<R: Read>(file: &File, size: u64, reader: &mut Reader<R>) -> Result<u64, Fill> {
-    let mut at = 0;
+fn fill<S: Source<Error = CopyError>>(
+    file: &File,
+    size: u64,
+    direct: bool,
+    reader: &mut TarReader<S>,
+) -> Result<u64, Fill> {
+    let mut writer = Writer::new(file, direct.then_some(size));
     let mut stored = 0;
     while let Some(piece) = reader.next_piece().map_err(Fill::Archive)? {
         match piece {
             Piece::Data(bytes) => {
-                file.write_all_at(bytes, at).map_err(Fill::Write)?;
-                at += bytes.len() as u64;
+                writer.write(bytes).map_err(Fill::Write)?;
                 stored += bytes.len() as u64;
             }
-            Piece::Hole(count) => at += count,
+            Piece::Hole(count) => writer.skip(count).map_err(Fill::Write)?,
         }
     }
+    writer.finish().map_err(Fill::Write)?;
     if stored < size {
         file.set_len(size).map_err(Fill::Write)?;
     }

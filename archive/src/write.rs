@@ -200,7 +200,7 @@ fn decimal(time: Timestamp) -> String {
 
 /// Bytes from a reader as an archive's source.
 #[derive(Debug)]
-pub(crate) struct Stream<R> {
+pub struct Stream<R> {
     input: R,
     buffer: Vec<u8>,
     from: usize,
@@ -208,7 +208,8 @@ pub(crate) struct Stream<R> {
 }
 
 impl<R: io::Read> Stream<R> {
-    pub(crate) fn new(input: R) -> Self {
+    /// Reads as it is asked to.
+    pub fn new(input: R) -> Self {
         Self { input, buffer: vec![0; 256 * 1024], from: 0, to: 0 }
     }
 }

@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use boxlite_archive::{
-    CopyError, Header, PackOptions, Place, RemoteKind, TarWriter, UnpackOptions, Unpacked, pack, unpack,
+    CopyError, Header, PackOptions, Place, RemoteKind, Stream, TarWriter, UnpackOptions, Unpacked, pack,
+    unpack,
 };
 
 fn bytes(path: &Path) -> &[u8] {
@@ -23,7 +24,7 @@ fn packed(source: &Path, options: PackOptions) -> Result<Vec<u8>, CopyError> {
 
 fn unpacked(archive: &[u8], destination: &Path, options: UnpackOptions) -> Result<Unpacked, CopyError> {
     let place = Place::Named { destination: bytes(destination), source_name: b"tree", include_parent: true };
-    unpack(archive, place, options)
+    unpack(Stream::new(archive), place, options)
 }
 
 /// An archive of entries (name, type, link) with five bytes in each file.
@@ -99,7 +100,7 @@ fn a_tree_comes_back_as_it_was() {
         assert!(to.join("tree").join("second").is_file());
     }
     let place = Place::Named { destination: bytes(&to), source_name: b"tree", include_parent: false };
-    unpack(archive.as_slice(), place, UnpackOptions::default()).unwrap();
+    unpack(Stream::new(archive.as_slice()), place, UnpackOptions::default()).unwrap();
     let no_overwrite = UnpackOptions { no_overwrite: true, ..UnpackOptions::default() };
     let dry = UnpackOptions { dry_run: true, ..no_overwrite };
     let names = packed(&tree, PackOptions { names_only: true, ..PackOptions::default() }).unwrap();
@@ -136,7 +137,7 @@ fn nothing_leads_out_of_the_target() {
     symlink("../mine", dir.path().join("to/link")).unwrap();
     let harm = archive(&[("/etc/passwd", b'0', ""), ("link", b'0', ""), ("null", b'3', "")]);
     let to = dir.path().join("to");
-    unpack(harm.as_slice(), Place::Directory(bytes(&to)), UnpackOptions::default()).unwrap();
+    unpack(Stream::new(harm.as_slice()), Place::Directory(bytes(&to)), UnpackOptions::default()).unwrap();
     assert_eq!(fs::read(dir.path().join("mine")).unwrap(), b"mine");
     assert_eq!(fs::read(to.join("etc/passwd")).unwrap(), b"harm!");
     assert!(!to.join("null").exists(), "no device is made");

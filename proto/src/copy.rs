@@ -1,17 +1,24 @@
 //! The agent's own program that copies: what its arguments and its streams are.
 //!
-//! It is an execution (`ExecRequest.own_program`) like any other. Arguments: [`PROGRAM`], what to do, a path in the box,
-//! options. Exit code 0 is success; else stderr holds an error as `boxlite-archive` encodes it.
+//! It is an execution (`ExecRequest.own_program`) like any other. Arguments: [`PROGRAM`], LANE, what to do, a path in the
+//! box, options. Exit code 0 is success; else stderr holds an error as `boxlite-archive` encodes it.
 //!
-//! - [`IN`] PATH NAME OPTIONS: unpacks the tar archive on stdin, whose one root is `.`, to PATH (the source is called NAME).
-//! - [`IN_TAR`] PATH OPTIONS: unpacks any tar archive on stdin into the directory PATH.
-//! - [`OUT`] PATH ROOT OPTIONS: packs PATH into an archive on stdout, where it is called ROOT.
-//! - [`READ`] PATH LIMIT: the file's bytes, an error when there are more than LIMIT.
+//! - [`IN`] PATH NAME OPTIONS: unpacks the tar archive that comes, whose one root is `.`, to PATH (the source is called NAME).
+//! - [`IN_TAR`] PATH OPTIONS: unpacks any tar archive that comes into the directory PATH.
+//! - [`OUT`] PATH ROOT OPTIONS: packs PATH into an archive that goes, where it is called ROOT.
+//! - [`READ`] PATH LIMIT: the file's bytes go, an error when there are more than LIMIT.
 //!
+//! What comes does so on stdin, what goes on stdout, and each with the other for answers, as [`transfer`](crate::transfer)
+//! has it. LANE is the number of the lane on the transfer disk, which is open as descriptor [`DISK`], or [`NO_LANE`].
 //! OPTIONS are single letters, see the constants.
 
 /// The program's name.
 pub const PROGRAM: &str = "boxlite-copy";
+/// The descriptor on which the program finds the transfer disk.
+pub const DISK: i32 = 3;
+/// In the place of a lane: all goes by stream.
+pub const NO_LANE: &str = "-";
+
 /// Into the box.
 pub const IN: &str = "in";
 /// Into the box, an archive of the caller's.

@@ -6,6 +6,7 @@
 pub mod copy;
 pub mod event;
 pub mod stream;
+pub mod transfer;
 
 #[cfg(feature = "shim-spec")]
 pub mod machine;
@@ -46,6 +47,8 @@ pub mod serial {
     pub const IMAGE: &str = "image";
     /// The box's writable disk, ext4.
     pub const BOX: &str = "box";
+    /// Room for the bytes of copies, see [`transfer`](crate::transfer).
+    pub const TRANSFER: &str = "transfer";
 }
 
 /// yamux settings that both ends must share.

@@ -324,6 +324,8 @@ pub mod files {
     pub const CONSOLE_LOG: &str = "console.log";
     /// The box's writable disk.
     pub const BOX_DISK: &str = "box.qcow2";
+    /// The transfer disk, see [`transfer`](crate::transfer); exists while the box runs.
+    pub const TRANSFER: &str = "transfer";
     /// A template's memory.
     pub const RAM: &str = "ram";
     /// A template's devices and CPUs.

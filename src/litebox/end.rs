@@ -120,7 +120,7 @@ pub(crate) fn clear_run_files(paths: &BoxLayout) {
     let [pid, exit, record] =
         [paths.pid_file(), paths.exit(), paths.record()].map(|path| layout::draft_of(&path));
     let disk = layout::draft_of(&paths.box_disk());
-    for path in [paths.pid_file(), paths.agent_socket(), pid, exit, record, disk] {
+    for path in [paths.pid_file(), paths.agent_socket(), paths.transfer_disk(), pid, exit, record, disk] {
         // What can't be deleted now is in the way of the next start, which names it.
         let _ = pid_file::clear(&path);
     }

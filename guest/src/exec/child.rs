@@ -84,6 +84,14 @@ impl Told {
     }
 }
 
+/// The agent's own program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnProgram {
+    pub(crate) program: i32,
+    /// The transfer disk, where the machine has one; never `boxlite_proto::copy::DISK` itself.
+    pub(crate) disk: Option<i32>,
+}
+
 /// Everything the child needs. Raw descriptors and pointers: they are valid in the parent at the fork, and the
 /// child has its own copy of them.
 #[derive(Debug)]
@@ -99,7 +107,7 @@ pub(crate) struct ChildPlan<'a> {
     pub(crate) directory: &'a CStr,
     pub(crate) candidates: &'a [&'a CStr],
     /// The agent's own program, run instead of any candidate.
-    pub(crate) own_program: Option<i32>,
+    pub(crate) own_program: Option<OwnProgram>,
     pub(crate) argv: *const *const c_char,
     pub(crate) envp: *const *const c_char,
 }
@@ -135,6 +143,9 @@ fn enter(plan: &ChildPlan<'_>) -> Result<(), Failure> {
         }
         let cloexec = libc::CLOSE_RANGE_CLOEXEC;
         check(Step::Streams, libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, cloexec))?;
+        if let Some(OwnProgram { disk: Some(disk), .. }) = plan.own_program {
+            check(Step::Streams, libc::dup2(disk, boxlite_proto::copy::DISK))?;
+        }
         if plan.terminal {
             check(Step::Terminal, libc::ioctl(0, libc::TIOCSCTTY, 0))?;
         }
@@ -177,7 +188,7 @@ pub(crate) fn drop_bounding_set() -> nix::Result<()> {
 
 /// Tries the places in order, as execvp does; returns why none of them became the process.
 fn exec(plan: &ChildPlan<'_>) -> Failure {
-    if let Some(program) = plan.own_program {
+    if let Some(OwnProgram { program, .. }) = plan.own_program {
         // SAFETY: an open descriptor, an empty C string, and NULL-terminated lists in the parent's copy of the plan.
         unsafe {
             libc::syscall(

@@ -12,10 +12,11 @@ use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::ExecCgroup;
 use crate::exec::Home;
-use crate::exec::child::{self, ChildPlan, Told};
+use crate::exec::child::{self, ChildPlan, OwnProgram, Told};
 use crate::exec::failure::{Named, before, reported};
 use crate::exec::stdio::{Stdio, Wanted, make};
 use crate::exec::strings::{CList, candidates, with_user};
+use crate::rootfs::disks;
 use crate::sys::process::spawn_borrowing;
 
 /// What is to be run, as the host said it.
@@ -81,6 +82,7 @@ pub(crate) fn spawn(home: &Home, cgroup: &ExecCgroup, request: Request) -> Resul
         before(errno, format!("'{}' could not be started: {error}", named.command))
     };
     let stdio = make(request.wanted, &init.root(), user.uid).map_err(resources)?;
+    let disk = if request.own_program { disks::open_transfer().map_err(resources)? } else { None };
     let told = Told::default();
     let plan = ChildPlan {
         told: &told,
@@ -93,7 +95,10 @@ pub(crate) fn spawn(home: &Home, cgroup: &ExecCgroup, request: Request) -> Resul
         groups: &user.groups,
         directory: &directory,
         candidates: &places,
-        own_program: request.own_program.then(|| init.program().as_raw_fd()),
+        own_program: request.own_program.then(|| OwnProgram {
+            program: init.program().as_raw_fd(),
+            disk: disk.as_ref().map(AsRawFd::as_raw_fd),
+        }),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
     };

@@ -1,9 +1,16 @@
 //! Disks by their serial, never by letter.
 //!
-//! Owns the search through sysfs only.
+//! Owns the search through sysfs, and the way to the transfer disk.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use boxlite_proto::{copy, serial};
+use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::error::AgentError;
 use crate::sys::mounts::read_line;
@@ -11,6 +18,17 @@ use crate::sys::mounts::read_line;
 /// The device node of the disk that carries `serial`.
 pub(crate) fn find(serial: &'static str) -> Result<PathBuf, AgentError> {
     find_in(Path::new("/sys/block"), serial).ok_or(AgentError::MissingDisk { serial })
+}
+
+/// The transfer disk, opened for one copy alone, so that its locks are that copy's; under another number than the copy
+/// will have it. `None`: the machine has no such disk.
+pub(crate) fn open_transfer() -> io::Result<Option<OwnedFd>> {
+    static DEVICE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let Some(device) = DEVICE.get_or_init(|| find(serial::TRANSFER).ok()) else { return Ok(None) };
+    let disk = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(device)?;
+    let number = fcntl(&disk, FcntlArg::F_DUPFD_CLOEXEC(copy::DISK + 1))?;
+    // SAFETY: the call has just made this descriptor; nobody else has it.
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
 fn find_in(class: &Path, serial: &str) -> Option<PathBuf> {

@@ -2,7 +2,7 @@
 //!
 //! Owns mounting and unmounting. Never looks at users or processes.
 
-mod disks;
+pub(crate) mod disks;
 pub(crate) mod files;
 pub(crate) mod layer;
 pub(crate) mod layout;

@@ -24,6 +24,7 @@ mod sock;
 mod sparse;
 mod start;
 mod tail;
+mod transfer_disk;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -131,6 +132,7 @@ fn be_the_box(spec: &ShimSpec, mut owner: Owner, began: Instant) -> ExitCode {
     drop(runtime);
     children::end_all();
     sock::unlink();
+    transfer_disk::unlink();
     match outcome {
         Ok((record, standing)) => {
             end(&record);

@@ -13,7 +13,7 @@ use super::log::log;
 use super::machine::{Hosted, Up, bring_up, stage};
 use super::owner::Owner;
 use super::signals::Signals;
-use super::sock;
+use super::{sock, transfer_disk};
 use crate::engine::{self, Boot, Engine, Verbosity};
 use crate::tsc;
 
@@ -41,6 +41,8 @@ pub(crate) async fn start(
     let engine = engine::of(spec.engine);
     let at_once = |error| (error, stage::PREPARE, String::new());
     engine.check(spec).map_err(at_once)?;
+    let disk = |source| StartError::Plumbing { what: "the transfer disk", source };
+    transfer_disk::make().map_err(disk).map_err(at_once)?;
     let tsc_khz = match spec.tsc_khz {
         0 if engine.needs_tsc_rate() => tsc::measure_khz(),
         known => known,

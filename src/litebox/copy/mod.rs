@@ -4,6 +4,9 @@
 //! what a failure is called, is said next door.
 
 mod errors;
+mod lane;
+mod receiving;
+mod sending;
 mod transfer;
 mod wire;
 
@@ -13,7 +16,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use boxlite_archive::{
-    CopyError, Header, PackOptions, Place, TarWriter, Timestamp, UnpackOptions, pack, unpack,
+    CopyError, Header, PackOptions, Place, Stream, TarWriter, Timestamp, UnpackOptions, pack, unpack,
 };
 use boxlite_proto::copy;
 
@@ -83,6 +86,7 @@ impl CopyOptions {
             follow_symlinks: self.follow_symlinks,
             no_directories: !self.recursive,
             names_only: false,
+            direct: None,
         }
     }
 
@@ -187,7 +191,7 @@ impl LiteBox {
                 UnpackOptions { no_overwrite: !options.overwrite, dry_run, ..UnpackOptions::default() };
             let job = Job::out_of_box(arguments, move |wire| {
                 let place = Place::Named { destination: &destination, source_name: &name, include_parent };
-                unpack(wire, place, unpacking)
+                unpack(Stream::new(wire), place, unpacking)
             });
             let unpacked = self.transfer(job, &progress).await?;
             report = CopyReport { bytes: unpacked.bytes, entries: unpacked.entries };
@@ -250,7 +254,6 @@ impl LiteBox {
             let bytes = wire.read_to_end(limit)?;
             if bytes.len() as u64 > limit { Err(CopyError::TooLarge { path, limit }) } else { Ok(bytes) }
         });
-        let job = job.counted(|bytes| bytes.len() as u64);
         self.transfer(job, &progress).await
     }
 
@@ -334,6 +337,3 @@ fn invalid(name: &str, path: &OsString, problem: &str) -> BoxliteError {
         Detail::new(format!("{name} `{shown}` {problem}")).subject(shown).hint("correct the path in the box"),
     )
 }
-
-/// What the side of the host does with its end of the stream.
-type Work<T> = Box<dyn FnOnce(&mut wire::Wire) -> Result<T, CopyError> + Send>;

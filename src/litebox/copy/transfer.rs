@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use boxlite_archive::CopyError;
 use boxlite_proto::copy;
-use boxlite_proto::stream::Which;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-use super::Work;
 use super::errors::{At, told};
+use super::lane::Lane;
+use super::receiving::Receiving;
+use super::sending::Sending;
 use super::wire::{Cutter, Wire};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
-use crate::executor::with_signals_blocked;
+use crate::executor::{blocking, with_signals_blocked};
 use crate::images::ProgressSink;
 use crate::litebox::LiteBox;
 use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
 use crate::litebox::exec::{self, Wanted};
 use crate::litebox::execution::Ended;
-use crate::litebox::streams;
 
 /// Most bytes of what the program has to say.
 const LONGEST_ERROR: u64 = 64 * 1024;
@@ -31,20 +31,18 @@ const LONGEST_ERROR: u64 = 64 * 1024;
 const LAST_WORD: Duration = Duration::from_secs(10);
 const STACK_BYTES: usize = 2 << 20;
 
-/// Which way it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    IntoBox,
-    OutOfBox,
+/// What the side of the host does with its end, which says the way it goes.
+enum Work<T> {
+    IntoBox(With<Sending, T>),
+    OutOfBox(With<Receiving, T>),
 }
+
+type With<End, T> = Box<dyn FnOnce(&mut End) -> Result<T, CopyError> + Send>;
 
 /// A copy that is to be made.
 pub(super) struct Job<T> {
     arguments: Vec<OsString>,
-    side: Side,
     work: Work<T>,
-    /// Bytes received, where no archive's end tells that all of them came.
-    count: Option<fn(&T) -> u64>,
     /// What the archive is, for messages.
     at: At,
 }
@@ -52,26 +50,21 @@ pub(super) struct Job<T> {
 impl<T> Job<T> {
     pub(super) fn into_box(
         arguments: Vec<OsString>,
-        work: impl FnOnce(&mut Wire) -> Result<T, CopyError> + Send + 'static,
+        work: impl FnOnce(&mut Sending) -> Result<T, CopyError> + Send + 'static,
     ) -> Self {
-        Self { arguments, side: Side::IntoBox, work: Box::new(work), count: None, at: At::Ours }
+        Self { arguments, work: Work::IntoBox(Box::new(work)), at: At::Ours }
     }
 
     pub(super) fn out_of_box(
         arguments: Vec<OsString>,
-        work: impl FnOnce(&mut Wire) -> Result<T, CopyError> + Send + 'static,
+        work: impl FnOnce(&mut Receiving) -> Result<T, CopyError> + Send + 'static,
     ) -> Self {
-        Self { arguments, side: Side::OutOfBox, work: Box::new(work), count: None, at: At::Ours }
+        Self { arguments, work: Work::OutOfBox(Box::new(work)), at: At::Ours }
     }
 
     /// The caller made the archive and is told what is wrong with it.
     pub(super) fn of_callers_archive(self) -> Self {
         Self { at: At::Callers, ..self }
-    }
-
-    /// No archive's end marks the end: the bytes are counted.
-    pub(super) fn counted(self, count: fn(&T) -> u64) -> Self {
-        Self { count: Some(count), ..self }
     }
 }
 
@@ -80,21 +73,27 @@ pub(super) async fn run<T: Send + 'static>(
     job: Job<T>,
     progress: &ProgressSink,
 ) -> BoxliteResult<T> {
-    let Job { arguments, side, work, count, at } = job;
-    let into_box = side == Side::IntoBox;
+    let Job { arguments, work, at } = job;
+    let live = exec::reach(sandbox, progress).await?;
+    let (core, id) = (sandbox.core.clone(), live.id().clone());
+    let lane = blocking(move || Ok(Lane::claim(&core, &id))).await?;
+    let lane_name = lane.as_ref().map_or_else(|| copy::NO_LANE.to_owned(), |lane| lane.number().to_string());
     let command = BoxCommand::own_program(copy::PROGRAM)
+        .arg(lane_name)
         .args(arguments)
-        .stdin_mode(if into_box { StdinMode::Once } else { StdinMode::Null })
-        .stdout_mode(if into_box { OutputMode::Null } else { OutputMode::Pipe })
+        .stdin_mode(StdinMode::Once)
+        .stdout_mode(OutputMode::Pipe)
         .stderr_mode(OutputMode::Pipe);
-    let wanted = Wanted { stdin: into_box, stdout: !into_box, stderr: true };
-    let (kill, opened) = exec::begin_with(sandbox, command, wanted, progress).await?;
+    command.check()?;
+    let wanted = Wanted { stdin: true, stdout: true, stderr: true };
+    let (kill, opened) = exec::begin_in(&sandbox.core, live, command, wanted).await?;
     let kill = kill.asking();
     let execution = kill.execution().clone();
     let lost = || BoxliteError::Internal("a copy's stream was not opened".into());
-    let stream = if into_box { opened.stdin } else { opened.stdout }.ok_or_else(lost)?;
+    let (stdin, stdout) = (opened.stdin.ok_or_else(lost)?, opened.stdout.ok_or_else(lost)?);
     let stderr = opened.stderr.ok_or_else(lost)?;
-    let (cutter, mut local) = start(stream, side, work)?;
+    let into_box = matches!(work, Work::IntoBox(_));
+    let (cutter, mut local) = start(stdin, stdout, lane, work)?;
 
     let said = hear(stderr);
     let mut remote = std::pin::pin!(async { tokio::join!(execution.ended(), said) });
@@ -125,13 +124,7 @@ pub(super) async fn run<T: Send + 'static>(
     let ended = ended?;
     verdict(&ended, &said)
         .map_err(|error| error.map_or_else(|| killed(&ended), |error| told(&error, at, true)))?;
-    let done = done.map_err(|error| told(&error, at, false))?;
-    if let Some(count) = count
-        && !streams::is_complete(&ended.stdout, count(&done))
-    {
-        streams::check_complete(execution.source(Which::Stdout), count(&done)).await?;
-    }
-    Ok(done)
+    done.map_err(|error| told(&error, at, false))
 }
 
 /// What the program's end means: fine, an error of its own, or a death.
@@ -158,8 +151,9 @@ type Outcome<T> = oneshot::Receiver<Result<T, CopyError>>;
 
 /// Starts the thread that does the work.
 fn start<T: Send + 'static>(
-    stream: UnixStream,
-    side: Side,
+    stdin: UnixStream,
+    stdout: UnixStream,
+    lane: Option<Lane>,
     work: Work<T>,
 ) -> BoxliteResult<(Cutter, Outcome<T>)> {
     let exhausted = |error: std::io::Error| {
@@ -168,13 +162,20 @@ fn start<T: Send + 'static>(
                 .hint("raise the limits on threads and open files"),
         )
     };
-    let (mut wire, cutter) = Wire::new(stream).map_err(exhausted)?;
+    let (stream, answers) = match work {
+        Work::IntoBox(_) => (stdin, stdout),
+        Work::OutOfBox(_) => (stdout, stdin),
+    };
+    let (wire, cutter) = Wire::new(stream, answers).map_err(exhausted)?;
     let (tell, outcome) = oneshot::channel();
     let body = move || {
-        let done = work(&mut wire);
-        if side == Side::IntoBox && done.is_ok() {
-            wire.end();
-        }
+        let done = match work {
+            Work::IntoBox(work) => {
+                let mut sending = Sending::new(wire, lane);
+                work(&mut sending).and_then(|done| sending.end().map(|()| done).map_err(CopyError::Stream))
+            }
+            Work::OutOfBox(work) => work(&mut Receiving::new(wire, lane)),
+        };
         // Nobody may wait any more. The stream stays open for stdin until the program has ended, see `Cutter`.
         let _ = tell.send(done);
     };

@@ -1,6 +1,6 @@
-//! The host's end of a copy's byte stream, used by a thread that may wait, and ended from outside by closing it.
+//! The host's ends of a copy's two streams, used by a thread that may wait, and ended from outside by closing them.
 //!
-//! Owns waiting for two things at once: the stream, and a descriptor of the caller's that may be a slow pipe.
+//! Owns waiting for two things at once: a stream, and a descriptor of the caller's that may be a slow pipe.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -12,24 +12,26 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
-const CHUNK: usize = 256 * 1024;
+/// What passes through memory at a time.
+pub(super) const CHUNK: usize = 256 * 1024;
 
-/// The stream.
+/// The streams: one the bytes travel on, one for answers.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: UnixStream,
-    /// Bytes that came or went.
-    pub(super) count: u64,
+    answers: UnixStream,
 }
 
-/// Ends the stream when dropped: whoever waits on it goes on, with an error.
+/// Ends the streams when dropped: whoever waits on them goes on, with an error.
 #[derive(Debug)]
-pub(super) struct Cutter(UnixStream);
+pub(super) struct Cutter([UnixStream; 2]);
 
 impl Cutter {
     pub(super) fn cut(&self) {
-        // What is closed already needs no closing.
-        let _ = self.0.shutdown(Shutdown::Both);
+        for stream in &self.0 {
+            // What is closed already needs no closing.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -40,11 +42,13 @@ impl Drop for Cutter {
 }
 
 impl Wire {
-    pub(super) fn new(stream: tokio::net::UnixStream) -> io::Result<(Self, Cutter)> {
-        let stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
-        let cutter = Cutter(stream.try_clone()?);
-        Ok((Self { stream, count: 0 }, cutter))
+    pub(super) fn new(
+        stream: tokio::net::UnixStream,
+        answers: tokio::net::UnixStream,
+    ) -> io::Result<(Self, Cutter)> {
+        let (stream, answers) = (waiting(stream)?, waiting(answers)?);
+        let cutter = Cutter([stream.try_clone()?, answers.try_clone()?]);
+        Ok((Self { stream, answers }, cutter))
     }
 
     /// Tells the other side that this was all.
@@ -53,50 +57,20 @@ impl Wire {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Passes on what `source` has, to its end.
-    pub(super) fn feed_from(&mut self, source: &OwnedFd) -> Result<(), CopyError> {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = self.attend(source, PollFlags::POLLIN, "read the archive from", |fd| {
-                Ok(nix::unistd::read(fd, &mut buffer)?)
-            })?;
-            if read == 0 {
-                return Ok(());
-            }
-            self.write_all(&buffer[..read]).map_err(CopyError::Stream)?;
-        }
+    /// Waits for this answer.
+    pub(super) fn expect_answer(&mut self, expected: u8) -> io::Result<()> {
+        let mut answer = [0];
+        self.answers.read_exact(&mut answer)?;
+        if answer == [expected] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
-    /// Passes on what comes to `sink`, to its end.
-    pub(super) fn drain_to(&mut self, sink: &OwnedFd) -> Result<(), CopyError> {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = self.read(&mut buffer).map_err(CopyError::Stream)?;
-            if read == 0 {
-                return Ok(());
-            }
-            let mut rest = &buffer[..read];
-            while !rest.is_empty() {
-                let written = self.attend(sink, PollFlags::POLLOUT, "write the archive to", |fd| {
-                    Ok(nix::unistd::write(fd, rest)?)
-                })?;
-                rest = &rest[written..];
-            }
-        }
-    }
-
-    /// Everything up to `limit` bytes; what is above is not waited for.
-    pub(super) fn read_to_end(&mut self, limit: u64) -> Result<Vec<u8>, CopyError> {
-        let mut bytes = Vec::new();
-        Read::by_ref(self)
-            .take(limit.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(CopyError::Stream)?;
-        Ok(bytes)
+    /// Answers.
+    pub(super) fn answer(&mut self, answer: u8) -> io::Result<()> {
+        send_to(&self.answers, &[answer]).map(drop)
     }
 
     /// Uses the caller's descriptor once it is ready, unless the stream is cut before.
-    fn attend(
+    pub(super) fn attend(
         &self,
         fd: &OwnedFd,
         flag: PollFlags,
@@ -131,21 +105,27 @@ impl Wire {
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.read(buffer)?;
-        self.count += read as u64;
-        Ok(read)
+        self.stream.read(buffer)
     }
 }
 
 impl Write for Wire {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        // The host program may have SIGPIPE at its default.
-        let written = send(self.stream.as_raw_fd(), buffer, MsgFlags::MSG_NOSIGNAL)?;
-        self.count += written as u64;
-        Ok(written)
+        send_to(&self.stream, buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The host program may have SIGPIPE at its default.
+fn send_to(stream: &UnixStream, buffer: &[u8]) -> io::Result<usize> {
+    Ok(send(stream.as_raw_fd(), buffer, MsgFlags::MSG_NOSIGNAL)?)
+}
+
+fn waiting(stream: tokio::net::UnixStream) -> io::Result<UnixStream> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }

@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use boxlite_proto::shim::DiskCache;
+use boxlite_proto::shim::{DiskCache, files};
 use boxlite_proto::{AGENT_VSOCK_PORT, serial};
 
 use super::context::{Access, Context, DiskFormat, KrunError};
@@ -64,6 +64,7 @@ fn become_machine(box_id: &str, plan: RawFd) -> Result<std::convert::Infallible,
         DiskCache::Unsafe => Access::Unsynced,
     };
     machine.add_disk(serial::BOX, Path::new(&spec.box_disk), DiskFormat::Qcow2, access)?;
+    machine.add_disk(serial::TRANSFER, Path::new(files::TRANSFER), DiskFormat::Raw, Access::Unsynced)?;
     machine.add_vsock_port(AGENT_VSOCK_PORT, &by_descriptor(plan.agent))?;
     machine.set_console(&by_descriptor(plan.console))?;
     if plan.talkative {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use boxlite_proto::machine::{EMULATED_CPU, KVM_CPU, MACHINE};
 use boxlite_proto::shim::{Course, DiskCache, EngineKind, Progress, ShimSpec, files};
+use boxlite_proto::transfer::DISK_BYTES;
 use boxlite_proto::{AGENT_PORT, serial};
 
 use crate::engine::{Boot, Verbosity};
@@ -25,6 +26,9 @@ pub(crate) struct Ends {
 
 /// Everything that would let a taken-over QEMU become more than it is.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// Threads for reading and writing disks: one may wait for a flush without holding up the others.
+const IO_THREADS: u32 = 4;
 
 /// All arguments that follow the program's name.
 pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString> {
@@ -45,6 +49,8 @@ pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString
     if let Some(memory) = memory {
         line.option("-object", memory.backend(spec.memory_mib));
     }
+    // Threads that write to one file at once wait for each other by spinning, which takes the CPU from the guest.
+    line.option("-object", format!("main-loop,id=main-loop,thread-pool-max={IO_THREADS}"));
     line.flag("-nodefaults");
     line.flag("-no-user-config");
     line.option("-display", "none");
@@ -65,12 +71,19 @@ pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString
     line.disk(serial::GUEST, &Disk::read_only(&spec.guest_disk));
     match &spec.course {
         Course::Freeze { progress: Progress::Booted } => {
-            line.placeholder(serial::IMAGE, true);
-            line.placeholder(serial::BOX, false);
+            line.placeholder(serial::IMAGE, true, PLACEHOLDER_BYTES);
+            line.placeholder(serial::BOX, false, PLACEHOLDER_BYTES);
         }
         Course::Boot | Course::Clone { .. } | Course::Freeze { progress: Progress::SetUp } => {
             line.disk(serial::IMAGE, &Disk::read_only(&spec.image_disk));
             line.disk(serial::BOX, &Disk::writable(Path::new(&spec.box_disk), spec.disk_cache));
+        }
+    }
+    match &spec.course {
+        // Each clone has its own.
+        Course::Freeze { .. } => line.placeholder(serial::TRANSFER, false, DISK_BYTES),
+        Course::Boot | Course::Clone { .. } => {
+            line.disk(serial::TRANSFER, &Disk::scratch(Path::new(files::TRANSFER)));
         }
     }
     line.option("-object", "rng-builtin,id=rng");
@@ -147,6 +160,11 @@ impl<'a> Disk<'a> {
         Self { path, format: "qcow2", read_only: false, cache }
     }
 
+    /// What is only of use while the machine runs.
+    fn scratch(path: &'a Path) -> Self {
+        Self { path, format: "raw", read_only: false, cache: DiskCache::Unsafe }
+    }
+
     /// The node's description. The format is always given: guessing it from content would trust the guest. So is the
     /// cache, which the file below inherits: never around the host's page cache, and the guest's flushes go through to
     /// the host's file unless its owner wants them dropped.
@@ -191,11 +209,11 @@ impl Line {
     }
 
     /// A disk of zeros in place of one that a template's clones will have.
-    fn placeholder(&mut self, name: &str, read_only: bool) {
+    fn placeholder(&mut self, name: &str, read_only: bool, size: u64) {
         self.option(
             "-blockdev",
             format!(
-                r#"{{"node-name":"{name}","driver":"null-co","size":{PLACEHOLDER_BYTES},"read-zeroes":true,"read-only":{read_only}}}"#
+                r#"{{"node-name":"{name}","driver":"null-co","size":{size},"read-zeroes":true,"read-only":{read_only}}}"#
             ),
         );
         self.disk_device(name);

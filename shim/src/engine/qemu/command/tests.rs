@@ -88,7 +88,7 @@ fn devices_fit_and_the_guest_disk_is_first() {
     assert!(on_mmio <= 8, "{devices:?}");
     let disks: Vec<_> = devices.iter().filter(|device| device.starts_with("virtio-blk")).collect();
     assert!(disks[0].starts_with("virtio-blk-device,drive=guest,serial=guest,"), "{disks:?}");
-    assert_eq!(disks.len(), 3);
+    assert_eq!(disks.len(), 4);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn nodes(line: &[OsString]) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn disks_have_their_format_and_only_the_box_disk_is_written() {
+fn disks_have_their_format_and_only_the_boxs_own_are_written() {
     let nodes = nodes(&line(&spec(), Verbosity::Quiet));
     let facts: Vec<_> = nodes
         .iter()
@@ -137,16 +137,18 @@ fn disks_have_their_format_and_only_the_box_disk_is_written() {
             (text(&node["node-name"]), text(&node["driver"]), node["read-only"].as_bool().unwrap())
         })
         .collect();
-    let expected = [("guest", "raw", true), ("image", "raw", true), ("box", "qcow2", false)]
-        .map(|(a, b, c)| (a.into(), b.into(), c));
+    let expected =
+        [("guest", "raw", true), ("image", "raw", true), ("box", "qcow2", false), ("transfer", "raw", false)]
+            .map(|(a, b, c)| (a.into(), b.into(), c));
     assert_eq!(facts, expected);
     assert_eq!(nodes[2]["file"]["filename"], "box.qcow2");
+    assert_eq!(nodes[3]["file"]["filename"], "transfer");
 }
 
 #[test]
-fn flushes_are_dropped_for_the_box_disk_alone_and_only_when_asked() {
+fn flushes_are_dropped_where_nothing_is_kept_and_for_the_box_disk_when_asked() {
     for (disk_cache, dropped) in
-        [(DiskCache::Writeback, [false; 3]), (DiskCache::Unsafe, [false, false, true])]
+        [(DiskCache::Writeback, [false, false, false, true]), (DiskCache::Unsafe, [false, false, true, true])]
     {
         let spec = ShimSpec { disk_cache, ..spec() };
         let nodes = nodes(&line(&spec, Verbosity::Quiet));

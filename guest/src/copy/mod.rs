@@ -1,7 +1,11 @@
 //! The agent's program as a process of the box that copies: archives in and out, and a file's bytes.
 //!
-//! Owns the arguments (`boxlite_proto::copy`) and the two streams. It sees what every process of the box sees, and
-//! what it makes gets the owner that the agent names. Shares nothing with the running agent but the binary.
+//! Owns the arguments (`boxlite_proto::copy`). It sees what every process of the box sees, and what it makes gets the owner
+//! that the agent names. Shares nothing with the running agent but the binary.
+
+mod incoming;
+mod lane;
+mod outgoing;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,8 +15,17 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 
+use boxlite_archive::direct::Aligned;
 use boxlite_archive::{CopyError, PackOptions, Place, UnpackOptions, pack, unpack};
 use boxlite_proto::copy;
+use boxlite_proto::transfer::SLOT_BYTES;
+
+use incoming::Incoming;
+use lane::Lane;
+use outgoing::Outgoing;
+
+/// Of a file that is only read, in memory at a time.
+const CHUNK: usize = 256 * 1024;
 
 /// The program.
 pub(crate) fn main() -> ExitCode {
@@ -31,29 +44,42 @@ pub(crate) fn main() -> ExitCode {
 fn run(arguments: &[&[u8]]) -> Result<(), CopyError> {
     let has = |options: &[u8], option: char| options.contains(&(option as u8));
     match *arguments {
-        [what, path, name, options] if what == copy::IN.as_bytes() => {
+        [lane, what, path, name, options] if what == copy::IN.as_bytes() => {
             let include_parent = !has(options, copy::CONTENT);
             let place = Place::Named { destination: path, source_name: name, include_parent };
-            take(place, options)
+            take(lane, place, options)
         }
-        [what, path, options] if what == copy::IN_TAR.as_bytes() => take(Place::Directory(path), options),
-        [what, path, root, options] if what == copy::OUT.as_bytes() => {
+        [lane, what, path, options] if what == copy::IN_TAR.as_bytes() => {
+            take(lane, Place::Directory(path), options)
+        }
+        [lane, what, path, root, options] if what == copy::OUT.as_bytes() => {
             let options = PackOptions {
                 follow_symlinks: has(options, copy::FOLLOW),
                 no_directories: has(options, copy::NO_DIRECTORIES),
                 names_only: has(options, copy::DRY_RUN),
+                direct: (lane != copy::NO_LANE.as_bytes()).then_some(SLOT_BYTES as usize),
             };
-            pack(path, root, stream(io::stdout().as_fd())?, options).map(drop)
+            give(lane, |out| pack(path, root, out, options).map(drop))
         }
-        [what, path, limit] if what == copy::READ.as_bytes() => {
+        [lane, what, path, limit] if what == copy::READ.as_bytes() => {
             let limit = std::str::from_utf8(limit).ok().and_then(|limit| limit.parse().ok());
-            read(path, limit.unwrap_or(0))
+            give(lane, |out| read(path, limit.unwrap_or(0), out))
         }
         _ => Err(CopyError::refused(b"", "is no copy: library and agent are of different builds")),
     }
 }
 
-fn take(place: Place<'_>, options: &[u8]) -> Result<(), CopyError> {
+/// What the host takes.
+fn give(lane: &[u8], make: impl FnOnce(&mut Outgoing) -> Result<(), CopyError>) -> Result<(), CopyError> {
+    let lane = Lane::open(lane).map_err(CopyError::Stream)?;
+    let (stream, answers) = (standard(io::stdout().as_fd())?, standard(io::stdin().as_fd())?);
+    let mut out = Outgoing::new(stream, answers, lane).map_err(CopyError::Stream)?;
+    make(&mut out)?;
+    out.end().map_err(CopyError::Stream)
+}
+
+/// What the host gives.
+fn take(lane: &[u8], place: Place<'_>, options: &[u8]) -> Result<(), CopyError> {
     let has = |option: char| options.contains(&(option as u8));
     let options = UnpackOptions {
         no_overwrite: has(copy::NO_OVERWRITE),
@@ -61,12 +87,16 @@ fn take(place: Place<'_>, options: &[u8]) -> Result<(), CopyError> {
         owner: owner(),
         keep_set_id: true,
         through_links: true,
+        direct: lane != copy::NO_LANE.as_bytes(),
     };
-    unpack(stream(io::stdin().as_fd())?, place, options).map(drop)
+    let lane = Lane::open(lane).map_err(CopyError::Stream)?;
+    let (stream, answers) = (standard(io::stdin().as_fd())?, standard(io::stdout().as_fd())?);
+    let input = Incoming::new(stream, answers, lane).map_err(CopyError::Stream)?;
+    unpack(input, place, options).map(drop)
 }
 
 /// A standard stream without the buffers that are made for text.
-fn stream(standard: BorrowedFd<'_>) -> Result<File, CopyError> {
+fn standard(standard: BorrowedFd<'_>) -> Result<File, CopyError> {
     standard.try_clone_to_owned().map(File::from).map_err(CopyError::Stream)
 }
 
@@ -77,7 +107,7 @@ fn owner() -> Option<(u32, u32)> {
     Some((uid.parse().ok()?, gid.parse().ok()?))
 }
 
-fn read(path: &[u8], limit: u64) -> Result<(), CopyError> {
+fn read(path: &[u8], limit: u64, out: &mut Outgoing) -> Result<(), CopyError> {
     let shown = path;
     let failed = |error| CopyError::path("read", shown, error);
     // Not waiting for a FIFO.
@@ -95,7 +125,17 @@ fn read(path: &[u8], limit: u64) -> Result<(), CopyError> {
         return Err(too_large());
     }
     // The kernel's own files have no size before they are read, and others may grow.
-    let mut out = stream(io::stdout().as_fd())?;
-    let read = io::copy(&mut file.take(limit.saturating_add(1)), &mut out).map_err(failed)?;
-    if read > limit { Err(too_large()) } else { Ok(()) }
+    let mut file = file.take(limit.saturating_add(1));
+    let mut buffer = Aligned::new(CHUNK);
+    let mut total = 0;
+    loop {
+        let length = match file.read(buffer.bytes_mut()) {
+            Ok(0) => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read.map_err(failed)?,
+        };
+        out.write_all(&buffer.bytes()[..length]).map_err(CopyError::Stream)?;
+        total += length as u64;
+    }
+    if total > limit { Err(too_large()) } else { Ok(()) }
 }
