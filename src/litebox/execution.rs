@@ -1,6 +1,6 @@
 //! A process in a box: its end, its signals, its streams.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use boxlite_proto::agent::{
@@ -34,7 +34,8 @@ pub struct ExecExit {
 pub struct ExecResult {
     /// Its exit code; minus the signal's number when it died of one.
     pub exit_code: i32,
-    /// What there is to say besides, such as that it timed out.
+    /// What there is to say besides, such as that it timed out, or that a stream of its text broke off before its end, once
+    /// a reader has come to that.
     pub error_message: Option<String>,
 }
 
@@ -86,6 +87,8 @@ struct Shared {
     /// By which the agent knows who takes streams through this.
     taker: u64,
     end: Once<BoxliteResult<Ended>>,
+    /// What a stream of text that was cut off would have said.
+    cut: Arc<OnceLock<String>>,
     taken: Mutex<Taken>,
 }
 
@@ -132,8 +135,8 @@ impl Execution {
             // Nobody may hold the execution any more.
             let _ = set_end.send(Some(answer.map(|answer| Ended::new(answer, taker))));
         });
-        let (core, taken) = (core.clone(), Mutex::default());
-        Self { shared: Arc::new(Shared { id, core, live, pipes, taker, end, taken }) }
+        let (core, cut, taken) = (core.clone(), Arc::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { id, core, live, pipes, taker, end, cut, taken }) }
     }
 
     /// The execution's id, unique in its box.
@@ -183,12 +186,15 @@ impl Execution {
         Some(ExecStderr::new(Output::new(self.source(Which::Stderr), halves.read, Some(halves.write))))
     }
 
-    /// Waits for the process to end. May be called any number of times, from anywhere, with the same answer.
+    /// Waits for the process to end. May be called any number of times, from anywhere, with the same answer; only that a
+    /// stream of text was cut off is told by those after it.
     ///
     /// # Errors
     /// `Stopped` when the VM ended without having told how the process did.
     pub async fn wait(&self) -> BoxliteResult<ExecResult> {
-        self.exit().await.map(ExecResult::from)
+        let mut result = ExecResult::from(self.exit().await?);
+        result.error_message = result.error_message.or_else(|| self.shared.cut.get().cloned());
+        Ok(result)
     }
 
     /// Like [`Execution::wait`], with exit code, signal and cause apart.
@@ -308,6 +314,7 @@ impl Execution {
             which,
             taker: self.shared.taker,
             end: self.shared.end.clone(),
+            cut: self.shared.cut.clone(),
         }
     }
 

@@ -5,7 +5,7 @@
 mod input;
 mod output;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use boxlite_proto::agent::{CloseStdinRequest, StreamCount, StreamStateRequest, StreamStateResponse};
 use boxlite_proto::agent_ttrpc::AgentClient;
@@ -76,6 +76,8 @@ pub(super) struct Source {
     pub(super) which: Which,
     pub(super) taker: u64,
     pub(super) end: Once<BoxliteResult<Ended>>,
+    /// Where a stream that can't say so itself says that it was cut off.
+    pub(super) cut: Arc<OnceLock<String>>,
 }
 
 impl Source {

@@ -100,6 +100,25 @@ async fn a_box_that_dies_in_the_middle_is_a_cut_and_no_short_success() {
     bench.end().await;
 }
 
+#[tokio::test]
+async fn text_that_is_cut_off_is_told_by_the_wait() {
+    let bench = Bench::new(1).await;
+    let mut cut = bench.start(repeated(0, 8)).await;
+    let mut text = cut.stdout().expect("stdout");
+    within("its beginning", text.next()).await.expect("text");
+    let mut other = bench.sandbox.attach(cut.id()).await.expect("the execution");
+    let mut bytes = other.stdout().expect("stdout").bytes();
+    while let Some(piece) = within("the rest", bytes.next()).await {
+        piece.expect("no cut");
+    }
+    while within("its end", text.next()).await.is_some() {}
+    let told = within("the end", cut.wait()).await.expect("the end");
+    let message = told.error_message.as_deref().unwrap_or_default();
+    assert!(told.exit_code == 0 && message.contains("cut off after"), "{told:?}");
+    assert_eq!(within("the end", other.wait()).await.expect("the end").error_message, None);
+    bench.end().await;
+}
+
 /// Does nothing but for the test below, which starts this program again.
 #[tokio::test]
 async fn starts_a_long_command_in_a_detached_box_and_waits() {

@@ -163,9 +163,12 @@ impl Text {
                         return Poll::Ready(Some(text));
                     }
                 }
-                // Text has no place for an error; the bytes form reports it.
-                Some(Err(_)) | None if self.carry.is_empty() => return Poll::Ready(None),
-                Some(Err(_)) | None => {
+                // Text has no place for an error: whoever waits for the process is told.
+                Some(Err(error)) => {
+                    let _ = self.output.source.cut.set(error.to_string());
+                }
+                None if self.carry.is_empty() => return Poll::Ready(None),
+                None => {
                     let rest = String::from_utf8_lossy(&self.carry).into_owned();
                     self.carry.clear();
                     return Poll::Ready(Some(rest));
@@ -223,11 +226,12 @@ macro_rules! text_stream {
 }
 
 text_stream!(
-    /// What a process writes to stdout (or its terminal), as text.
+    /// What a process writes to stdout (or its terminal), as text. That it was cut off is told by the `error_message` of
+    /// [`Execution::wait`](crate::Execution::wait).
     ExecStdout
 );
 text_stream!(
-    /// What a process writes to stderr, as text.
+    /// What a process writes to stderr, as text. That it was cut off is told as for [`ExecStdout`].
     ExecStderr
 );
 
