@@ -82,7 +82,9 @@ pub(crate) fn spawn(home: &Home, cgroup: &ExecCgroup, request: Request) -> Resul
         before(errno, format!("'{}' could not be started: {error}", named.command))
     };
     let stdio = make(request.wanted, &init.root(), user.uid).map_err(resources)?;
-    let disk = if request.own_program { disks::open_transfer().map_err(resources)? } else { None };
+    let has_lane =
+        request.own_program && request.argv.get(1).is_some_and(|lane| lane != copy::NO_LANE.as_bytes());
+    let disk = if has_lane { disks::open_transfer().map_err(resources)? } else { None };
     let told = Told::default();
     let plan = ChildPlan {
         told: &told,

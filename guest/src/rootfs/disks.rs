@@ -23,8 +23,10 @@ pub(crate) fn find(serial: &'static str) -> Result<PathBuf, AgentError> {
 /// The transfer disk, opened for one copy alone, so that its locks are that copy's; under another number than the copy
 /// will have it. `None`: the machine has no such disk.
 pub(crate) fn open_transfer() -> io::Result<Option<OwnedFd>> {
-    static DEVICE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let Some(device) = DEVICE.get_or_init(|| find(serial::TRANSFER).ok()) else { return Ok(None) };
+    // Once open it stays so: the last to close a disk has all of its cache looked through.
+    static DEVICE: OnceLock<Option<(PathBuf, File)>> = OnceLock::new();
+    let find = || find(serial::TRANSFER).ok().and_then(|path| Some((path.clone(), File::open(path).ok()?)));
+    let Some((device, _)) = DEVICE.get_or_init(find) else { return Ok(None) };
     let disk = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(device)?;
     let number = fcntl(&disk, FcntlArg::F_DUPFD_CLOEXEC(copy::DISK + 1))?;
     // SAFETY: the call has just made this descriptor; nobody else has it.

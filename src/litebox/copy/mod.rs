@@ -24,7 +24,7 @@ use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images::ProgressSink;
 use crate::litebox::LiteBox;
 use crate::litebox::command::nul_byte;
-use transfer::Job;
+use transfer::{Amount, Job};
 
 /// How to copy. By default directories are copied with all they hold, what exists is overwritten, and symbolic links
 /// are copied as links.
@@ -163,9 +163,9 @@ impl LiteBox {
                 OsString::from_vec(name.clone()),
                 options.letters(dry_run),
             ];
-            let source = source.clone();
+            let (source, amount) = (source.clone(), Amount::OfFile(source.clone()));
             let job = Job::into_box(arguments, move |wire| pack(&source, b".", wire, packing));
-            let packed = self.transfer(job, &progress).await?;
+            let packed = self.transfer(job.of(amount), &progress).await?;
             report = CopyReport { bytes: packed.bytes, entries: packed.entries };
         }
         Ok(report)
@@ -254,7 +254,7 @@ impl LiteBox {
             let bytes = wire.read_to_end(limit)?;
             if bytes.len() as u64 > limit { Err(CopyError::TooLarge { path, limit }) } else { Ok(bytes) }
         });
-        self.transfer(job, &progress).await
+        self.transfer(job.of(Amount::AtMost(limit)), &progress).await
     }
 
     /// Makes a file in the box with this content, in the place of one that is there; missing directories are made.
@@ -275,6 +275,7 @@ impl LiteBox {
         }
         let letters = CopyOptions::default().letters(false);
         let arguments = vec![copy::IN.into(), box_path, OsString::from_vec(name), letters];
+        let length = content.len() as u64;
         let job = Job::into_box(arguments, move |wire| {
             let mut archive = TarWriter::new(wire);
             let size = content.len() as u64;
@@ -285,7 +286,7 @@ impl LiteBox {
             archive.pad(size)?;
             archive.finish().map(drop)
         });
-        self.transfer(job, &progress).await
+        self.transfer(job.of(Amount::AtMost(length)), &progress).await
     }
 
     async fn transfer<T: Send + 'static>(&self, job: Job<T>, progress: &ProgressSink) -> BoxliteResult<T> {

@@ -70,9 +70,9 @@ impl Receiving {
 
     fn message(&mut self) -> io::Result<Next> {
         if self.lane.is_some() && !self.is_locked {
-            let mut answer = [0];
-            self.wire.read_exact(&mut answer)?;
-            if answer != [LOCKED] {
+            let mut word = [0];
+            self.wire.read_exact(&mut word)?;
+            if word != [LOCKED] {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             self.is_locked = true;

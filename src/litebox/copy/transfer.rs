@@ -3,11 +3,13 @@
 //! Owns their common end. When the caller leaves, the program is ended, before or after a file gets its name but not at it,
 //! and the stream is cut, which ends the thread.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use boxlite_archive::CopyError;
 use boxlite_proto::copy;
+use boxlite_proto::transfer::BY_STREAM;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -22,7 +24,7 @@ use crate::executor::{blocking, with_signals_blocked};
 use crate::images::ProgressSink;
 use crate::litebox::LiteBox;
 use crate::litebox::command::{BoxCommand, OutputMode, StdinMode};
-use crate::litebox::exec::{self, Wanted};
+use crate::litebox::exec::{self, Opened, Wanted};
 use crate::litebox::execution::Ended;
 
 /// Most bytes of what the program has to say.
@@ -39,10 +41,31 @@ enum Work<T> {
 
 type With<End, T> = Box<dyn FnOnce(&mut End) -> Result<T, CopyError> + Send>;
 
+/// What is known of how much there will be.
+pub(super) enum Amount {
+    Unknown,
+    AtMost(u64),
+    /// What lies at this path, if it is a file.
+    OfFile(Vec<u8>),
+}
+
+impl Amount {
+    /// So little that a lane is of no use. What a file is by the time it is read is another matter. Blocking.
+    fn is_small(&self) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::AtMost(bytes) => *bytes <= BY_STREAM,
+            Self::OfFile(path) => std::fs::symlink_metadata(OsStr::from_bytes(path))
+                .is_ok_and(|found| found.is_file() && found.len() <= BY_STREAM),
+        }
+    }
+}
+
 /// A copy that is to be made.
 pub(super) struct Job<T> {
     arguments: Vec<OsString>,
     work: Work<T>,
+    amount: Amount,
     /// What the archive is, for messages.
     at: At,
 }
@@ -52,14 +75,18 @@ impl<T> Job<T> {
         arguments: Vec<OsString>,
         work: impl FnOnce(&mut Sending) -> Result<T, CopyError> + Send + 'static,
     ) -> Self {
-        Self { arguments, work: Work::IntoBox(Box::new(work)), at: At::Ours }
+        Self { arguments, work: Work::IntoBox(Box::new(work)), amount: Amount::Unknown, at: At::Ours }
     }
 
     pub(super) fn out_of_box(
         arguments: Vec<OsString>,
         work: impl FnOnce(&mut Receiving) -> Result<T, CopyError> + Send + 'static,
     ) -> Self {
-        Self { arguments, work: Work::OutOfBox(Box::new(work)), at: At::Ours }
+        Self { arguments, work: Work::OutOfBox(Box::new(work)), amount: Amount::Unknown, at: At::Ours }
+    }
+
+    pub(super) fn of(self, amount: Amount) -> Self {
+        Self { amount, ..self }
     }
 
     /// The caller made the archive and is told what is wrong with it.
@@ -73,27 +100,30 @@ pub(super) async fn run<T: Send + 'static>(
     job: Job<T>,
     progress: &ProgressSink,
 ) -> BoxliteResult<T> {
-    let Job { arguments, work, at } = job;
+    let Job { arguments, work, amount, at } = job;
     let live = exec::reach(sandbox, progress).await?;
     let (core, id) = (sandbox.core.clone(), live.id().clone());
-    let lane = blocking(move || Ok(Lane::claim(&core, &id))).await?;
+    let lane = blocking(move || Ok(if amount.is_small() { None } else { Lane::claim(&core, &id) })).await?;
     let lane_name = lane.as_ref().map_or_else(|| copy::NO_LANE.to_owned(), |lane| lane.number().to_string());
+    let into_box = matches!(work, Work::IntoBox(_));
+    // The stream in the other direction carries a lane's answers.
+    let has_answers = lane.is_some();
+    let wanted = Wanted { stdin: into_box || has_answers, stdout: !into_box || has_answers, stderr: true };
     let command = BoxCommand::own_program(copy::PROGRAM)
         .arg(lane_name)
         .args(arguments)
-        .stdin_mode(StdinMode::Once)
-        .stdout_mode(OutputMode::Pipe)
+        .stdin_mode(if wanted.stdin { StdinMode::Once } else { StdinMode::Null })
+        .stdout_mode(if wanted.stdout { OutputMode::Pipe } else { OutputMode::Null })
         .stderr_mode(OutputMode::Pipe);
     command.check()?;
-    let wanted = Wanted { stdin: true, stdout: true, stderr: true };
     let (kill, opened) = exec::begin_in(&sandbox.core, live, command, wanted).await?;
     let kill = kill.asking();
     let execution = kill.execution().clone();
     let lost = || BoxliteError::Internal("a copy's stream was not opened".into());
-    let (stdin, stdout) = (opened.stdin.ok_or_else(lost)?, opened.stdout.ok_or_else(lost)?);
-    let stderr = opened.stderr.ok_or_else(lost)?;
-    let into_box = matches!(work, Work::IntoBox(_));
-    let (cutter, mut local) = start(stdin, stdout, lane, work)?;
+    let Opened { stdin, stdout, stderr } = opened;
+    let (stream, answers) = if into_box { (stdin, stdout) } else { (stdout, stdin) };
+    let (stream, stderr) = (stream.ok_or_else(lost)?, stderr.ok_or_else(lost)?);
+    let (cutter, mut local) = start(stream, answers, lane, work)?;
 
     let said = hear(stderr);
     let mut remote = std::pin::pin!(async { tokio::join!(execution.ended(), said) });
@@ -151,8 +181,8 @@ type Outcome<T> = oneshot::Receiver<Result<T, CopyError>>;
 
 /// Starts the thread that does the work.
 fn start<T: Send + 'static>(
-    stdin: UnixStream,
-    stdout: UnixStream,
+    stream: UnixStream,
+    answers: Option<UnixStream>,
     lane: Option<Lane>,
     work: Work<T>,
 ) -> BoxliteResult<(Cutter, Outcome<T>)> {
@@ -161,10 +191,6 @@ fn start<T: Send + 'static>(
             Detail::new(format!("cannot start a copy's thread: {error}"))
                 .hint("raise the limits on threads and open files"),
         )
-    };
-    let (stream, answers) = match work {
-        Work::IntoBox(_) => (stdin, stdout),
-        Work::OutOfBox(_) => (stdout, stdin),
     };
     let (wire, cutter) = Wire::new(stream, answers).map_err(exhausted)?;
     let (tell, outcome) = oneshot::channel();

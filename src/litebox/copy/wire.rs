@@ -15,16 +15,16 @@ use nix::sys::socket::{MsgFlags, send};
 /// What passes through memory at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
 
-/// The streams: one the bytes travel on, one for answers.
+/// The streams: one the bytes travel on, and one for answers where a lane asks for them.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: UnixStream,
-    answers: UnixStream,
+    answers: Option<UnixStream>,
 }
 
 /// Ends the streams when dropped: whoever waits on them goes on, with an error.
 #[derive(Debug)]
-pub(super) struct Cutter([UnixStream; 2]);
+pub(super) struct Cutter(Vec<UnixStream>);
 
 impl Cutter {
     pub(super) fn cut(&self) {
@@ -44,10 +44,11 @@ impl Drop for Cutter {
 impl Wire {
     pub(super) fn new(
         stream: tokio::net::UnixStream,
-        answers: tokio::net::UnixStream,
+        answers: Option<tokio::net::UnixStream>,
     ) -> io::Result<(Self, Cutter)> {
-        let (stream, answers) = (waiting(stream)?, waiting(answers)?);
-        let cutter = Cutter([stream.try_clone()?, answers.try_clone()?]);
+        let (stream, answers) = (waiting(stream)?, answers.map(waiting).transpose()?);
+        let both = [Some(&stream), answers.as_ref()].into_iter().flatten();
+        let cutter = Cutter(both.map(UnixStream::try_clone).collect::<io::Result<_>>()?);
         Ok((Self { stream, answers }, cutter))
     }
 
@@ -60,13 +61,13 @@ impl Wire {
     /// Waits for this answer.
     pub(super) fn expect_answer(&mut self, expected: u8) -> io::Result<()> {
         let mut answer = [0];
-        self.answers.read_exact(&mut answer)?;
+        self.answers.as_ref().ok_or(io::ErrorKind::NotConnected)?.read_exact(&mut answer)?;
         if answer == [expected] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     /// Answers.
     pub(super) fn answer(&mut self, answer: u8) -> io::Result<()> {
-        send_to(&self.answers, &[answer]).map(drop)
+        send_to(self.answers.as_ref().ok_or(io::ErrorKind::NotConnected)?, &[answer]).map(drop)
     }
 
     /// Uses the caller's descriptor once it is ready, unless the stream is cut before.
