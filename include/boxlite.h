@@ -1996,6 +1996,21 @@ boxlite_code boxlite_box_options_set_pids_max(boxlite_box_options *options,
                                               boxlite_error **error);
 
 /**
+ * Sets how much CPU time all commands of the box together may have, in thousandths of one CPU: 250 is a quarter of one,
+ * 1500 one and a half. 0 = no limit besides its vCPUs, the default. Once the share of a tenth of a second is used up, they
+ * stand still until the next; less than 10 counts as 10. It holds for processes in the box, not for what its machine needs
+ * besides. For one command alone there is boxlite_command_set_limits(); where both say something, the lower one holds.
+ *
+ * One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `millis` is not 0 to
+ * 256000.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_cpu_millis(boxlite_box_options *options,
+                                                int32_t millis,
+                                                boxlite_error **error);
+
+/**
  * Sets how many files each process of a command may have open, descriptors of all kinds counted (RLIMIT_NOFILE, soft and
  * hard); 0 = the default: 1024, and up to 1048576 for a program that raises its own limit. It holds for all commands,
  * whatever runtime runs them; one with a limit of its own (boxlite_command_set_limits()) has the lower of both.

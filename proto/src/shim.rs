@@ -139,6 +139,9 @@ pub struct ShimSpec {
     pub stop_grace_ms: u64,
     /// Most processes in the box; 0 = the agent's default.
     pub pids_max: u32,
+    /// Thousandths of one CPU for all commands of the box together; 0 = no limit.
+    #[serde(default)]
+    pub cpu_millis: u32,
     /// Milliseconds after which the shim stops the box; 0 = never.
     #[serde(default)]
     pub max_lifetime_ms: u64,

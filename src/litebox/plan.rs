@@ -88,6 +88,7 @@ impl Plan<'_> {
             boot_deadline_ms: deadline.as_millis() as u64,
             stop_grace_ms: STOP_GRACE.as_millis() as u64,
             pids_max: self.spec.options.pids_max.unwrap_or(0),
+            cpu_millis: self.spec.options.cpu_millis.unwrap_or(0),
             max_lifetime_ms: milliseconds(self.spec.options.max_lifetime),
             idle_timeout_ms: milliseconds(self.spec.options.idle_timeout),
             test_hooks: test_hooks(),

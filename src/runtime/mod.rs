@@ -329,8 +329,9 @@ impl Drop for Unclaimed {
 
 /// The id of a spare for this box. One that is to keep limits is started for itself: a spare knows of none.
 fn reserved(core: &Arc<Core>, spec: &BoxSpec) -> Option<BoxID> {
-    let BoxOptions { max_lifetime, idle_timeout, pids_max, .. } = &spec.options;
-    let limited = max_lifetime.is_some() || idle_timeout.is_some() || pids_max.is_some();
+    let BoxOptions { max_lifetime, idle_timeout, pids_max, cpu_millis, .. } = &spec.options;
+    let limited =
+        max_lifetime.is_some() || idle_timeout.is_some() || pids_max.is_some() || cpu_millis.is_some();
     if limited { None } else { spares::reserve(core, spec) }
 }
 

@@ -130,6 +130,7 @@ impl Calls {
             entropy: word.entropy,
             machine_id: word.machine_id,
             pids_max: word.pids_max,
+            cpu_millis: word.cpu_millis,
             test_hooks: word.test_hooks,
             rehearse: word.rehearse,
             image: word.image,
@@ -204,6 +205,7 @@ fn word_of(spec: &ShimSpec) -> Result<ConfigureRequest, StartError> {
     request.entropy = entropy().map_err(plumbing)?;
     request.machine_id = machine_id(&spec.box_id);
     request.pids_max = spec.pids_max;
+    request.cpu_millis = spec.cpu_millis;
     request.test_hooks = spec.test_hooks;
     request.image = spec.image.clone();
     request.spare = spec.spare || matches!(spec.course, Course::Freeze { .. });

@@ -210,6 +210,7 @@ fn shim_spec(shape: &Shape, draft: &Draft) -> ShimSpec {
         boot_deadline_ms: freeze_deadline().as_millis() as u64,
         stop_grace_ms: 0,
         pids_max: 0,
+        cpu_millis: 0,
         max_lifetime_ms: 0,
         idle_timeout_ms: 0,
         test_hooks: false,

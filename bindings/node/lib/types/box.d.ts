@@ -34,6 +34,8 @@ export interface BoxOptions {
     idleTimeout?: number;
     /** How many processes and threads there may be in the box, over all commands; 0: as many as by default. */
     pidsMax?: number;
+    /** Thousandths of one CPU for all commands of the box together; 0, the default: what its vCPUs give. */
+    cpuMillis?: number;
     /** Descriptors of each process of a command; 0, the default: 1024, and more for a program that asks. */
     maxOpenFiles?: number;
 }

@@ -24,6 +24,7 @@ fn spec() -> ShimSpec {
         boot_deadline_ms: 1,
         stop_grace_ms: 1,
         pids_max: 0,
+        cpu_millis: 0,
         max_lifetime_ms: 0,
         idle_timeout_ms: 0,
         test_hooks: false,
