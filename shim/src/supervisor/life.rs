@@ -102,7 +102,7 @@ pub(crate) async fn live(
     let mut channel_over = false;
     let mut power_off = tokio::task::JoinSet::new();
     let mut claims = tokio::task::JoinSet::new();
-    let mut limit = std::pin::pin!(limits::reached(spec, calls.clone(), life.gate.clone()));
+    let mut limit = std::pin::pin!(limits::reached(spec.limits, calls.clone(), life.gate.clone()));
     let mut watch_limits = true;
 
     let end = loop {
@@ -139,10 +139,11 @@ pub(crate) async fn live(
                 }
             },
             Some(over) = claims.join_next() => match over.unwrap_or_else(|error| Err(error.into())) {
-                Ok(Claimed { detach, monitor, stages }) => {
+                Ok(Claimed { detach, limits, monitor, stages }) => {
                     log!("claimed{}", if detach { ", detached" } else { "" });
                     machine.monitor = monitor;
                     standing.claim(detach);
+                    limit.set(limits::reached(limits, calls.clone(), life.gate.clone()));
                     if *standing == Standing::Detached {
                         owner.let_go();
                         watch_owner = false;
