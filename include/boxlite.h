@@ -248,8 +248,7 @@
 #define BOXLITE_END_MAIN_EXITED 3
 
 /**
- * Its virtual machine ended by a fault, or its engine was killed: by the host for want of memory, for example. The guest's
- * kernel kills a command that takes too much memory alone, and the box goes on: boxlite_exec_result_oom_killed().
+ * Its virtual machine ended by a fault, or somebody killed its engine.
  *
  * @ingroup box_end
  */
@@ -282,6 +281,15 @@
  * @ingroup box_end
  */
 #define BOXLITE_END_IDLE 8
+
+/**
+ * The host's kernel killed its virtual machine for want of memory: the host's, or that of the control group (cgroup) it runs
+ * in. Give either more memory, or the box less. The guest's own kernel kills a command that takes too much of the box's
+ * memory alone, and the box goes on: boxlite_exec_result_oom_killed().
+ *
+ * @ingroup box_end
+ */
+#define BOXLITE_END_OUT_OF_MEMORY 9
 
 /**
  * What the guest's kernel and the agent in it wrote to the console, over all starts.

@@ -297,6 +297,8 @@ pub enum ExitKind {
     MainExited,
     /// The VM ended without the agent's `bye`.
     Crashed,
+    /// The host's kernel killed the engine for want of memory.
+    OutOfMemory,
     /// It never came up.
     StartFailed,
     /// It had to be killed.

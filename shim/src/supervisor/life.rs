@@ -92,7 +92,7 @@ pub(crate) async fn live(
     owner: &mut Owner,
     signals: &mut Signals,
 ) -> ExitRecord {
-    let Started { mut machine, up, listener } = started;
+    let Started { mut machine, up, listener, oom_kills } = started;
     let Up { events, calls, .. } = up;
     let gate = Gate::new();
     let acceptor = tokio::spawn(sock::serve(listener, machine.opener.clone(), gate.clone()));
@@ -180,6 +180,7 @@ pub(crate) async fn live(
             power_off.spawn(async move { calls.power_off(grace).await });
         }
     };
+    let oom_kills = oom_kills.have_risen();
     life.gate.close();
     acceptor.abort();
     life.late_events().await;
@@ -192,7 +193,14 @@ pub(crate) async fn live(
         log!("the engine's end can't be read: {error}");
         End::Exited(-1)
     });
-    let facts = Facts { engine, bye: life.bye, asked: life.asked, forced: life.forced };
+    let facts = Facts {
+        engine,
+        bye: life.bye,
+        asked: life.asked,
+        forced: life.forced,
+        killed: machine.process.was_killed(),
+        oom_kills,
+    };
     exit::record(facts, &machine.console.last_words().await)
 }
 

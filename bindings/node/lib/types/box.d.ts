@@ -66,10 +66,11 @@ export interface BoxEnd {
     /**
      * stopped: by a call, or a signal to its shim; owner-gone: the process that started it went away; main-exited:
      * reserved, as a box has no main command today; crashed: its virtual machine ended by a fault; killed: it did not stop
-     * in time, or its shim was killed; removed: and how it ended before is not known; lifetime, idle: see BoxOptions. Later
-     * versions may have more.
+     * in time, or its shim was killed; removed: and how it ended before is not known; lifetime, idle: see BoxOptions;
+     * out-of-memory: the host's kernel killed its virtual machine for want of memory. Later versions may have more.
      */
-    reason: 'stopped' | 'owner-gone' | 'main-exited' | 'crashed' | 'killed' | 'removed' | 'lifetime' | 'idle' | 'unknown';
+    reason: 'stopped' | 'owner-gone' | 'main-exited' | 'crashed' | 'killed' | 'removed' | 'lifetime' | 'idle' | 'out-of-memory'
+        | 'unknown';
     /** A sentence for a person, of a crash with the end of the guest's console. */
     message: string;
 }
