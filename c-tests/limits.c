@@ -135,6 +135,34 @@ static void processes_are_counted(boxlite_runtime *runtime)
     boxlite_box_free(box);
 }
 
+/* Busy for three seconds by the box's clock, which a busy host does not change: what all its commands use meanwhile. */
+static const char *const busy =
+    "now() { IFS=' .' read -r s h _ </proc/uptime; now=$((s * 1000 + ${h#0} * 10)); }; "
+    "used() { while read -r k v; do [ $k = usage_usec ] && used=$((v / 1000)); done </sys/fs/cgroup/cpu.stat; }; "
+    "now; began=$now; used; before=$used; "
+    "while [ $((now - began)) -lt 3000 ]; do i=0; while [ $i -lt 500 ]; do i=$((i+1)); done; now; done; "
+    "used; echo $((used - before)) $((now - began))";
+
+static void cpu_time_is_shared(boxlite_runtime *runtime)
+{
+    boxlite_box_options *options = options_of(0, 0);
+    OK(boxlite_box_options_set_cpu_millis(options, 250, &error));
+    boxlite_box *box = make(runtime, "slow", options);
+    boxlite_execution *beside;
+    boxlite_command *command = shell("while :; do :; done");
+    OK(boxlite_box_exec_start(box, command, NULL, &beside, &error));
+    boxlite_command_free(command);
+    boxlite_exec_result *result = run(box, shell(busy));
+    int used = 0, took = 0;
+    CHECK_INT(sscanf(boxlite_exec_result_stdout(result), "%d %d", &used, &took), 2);
+    printf("a quarter of a CPU: %d ms in %d\n", used, took);
+    CHECK(used > 0 && used < took / 2);
+    boxlite_exec_result_free(result);
+    boxlite_execution_free(beside);
+    OK(boxlite_remove(runtime, "slow", 1, NULL, &error));
+    boxlite_box_free(box);
+}
+
 enum { PIDS = 12, MEMORY = 48 << 20, OPEN_FILES = 40, CPU_MILLIS = 200 };
 
 /* All four at once, so that any two that change places are seen. */
@@ -225,6 +253,9 @@ static void nonsense_is_refused(void)
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "ms", boxlite_box_options_set_max_lifetime_ms(options, -1, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "ms", boxlite_box_options_set_idle_timeout_ms(options, -1, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "pids", boxlite_box_options_set_pids_max(options, -1, &error));
+    EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "millis", boxlite_box_options_set_cpu_millis(options, -1, &error));
+    EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "millis", boxlite_box_options_set_cpu_millis(options, 256001, &error));
+    OK(boxlite_box_options_set_cpu_millis(options, 256000, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "files", boxlite_box_options_set_max_open_files(options, -1, &error));
     EXPECT_ABOUT(BOXLITE_INVALID_ARGUMENT, "files", boxlite_box_options_set_max_open_files(options, 1048577, &error));
     boxlite_box_options_free(options);
@@ -239,6 +270,7 @@ int main(void)
     only_an_idle_box_is_idle(runtime);
     one_that_removes_itself(runtime);
     processes_are_counted(runtime);
+    cpu_time_is_shared(runtime);
     a_command_has_limits_of_its_own(runtime);
     one_that_is_left_alone(runtime);
     return finish();

@@ -248,8 +248,7 @@
 #define BOXLITE_END_MAIN_EXITED 3
 
 /**
- * Its virtual machine ended by a fault, or its engine was killed: by the host for want of memory, for example. The guest's
- * kernel kills a command that takes too much memory alone, and the box goes on: boxlite_exec_result_oom_killed().
+ * Its virtual machine ended by a fault, or somebody killed its engine.
  *
  * @ingroup box_end
  */
@@ -282,6 +281,15 @@
  * @ingroup box_end
  */
 #define BOXLITE_END_IDLE 8
+
+/**
+ * The host's kernel killed its virtual machine for want of memory: the host's, or that of the control group (cgroup) it runs
+ * in. Give either more memory, or the box less. The guest's own kernel kills a command that takes too much of the box's
+ * memory alone, and the box goes on: boxlite_exec_result_oom_killed().
+ *
+ * @ingroup box_end
+ */
+#define BOXLITE_END_OUT_OF_MEMORY 9
 
 /**
  * What the guest's kernel and the agent in it wrote to the console, over all starts.
@@ -1994,6 +2002,21 @@ boxlite_code boxlite_box_options_set_idle_timeout_ms(boxlite_box_options *option
 boxlite_code boxlite_box_options_set_pids_max(boxlite_box_options *options,
                                               int32_t pids,
                                               boxlite_error **error);
+
+/**
+ * Sets how much CPU time all commands of the box together may have, in thousandths of one CPU: 250 is a quarter of one,
+ * 1500 one and a half. 0 = no limit besides its vCPUs, the default. Once the share of a tenth of a second is used up, they
+ * stand still until the next; less than 10 counts as 10. It holds for processes in the box, not for what its machine needs
+ * besides. For one command alone there is boxlite_command_set_limits(); where both say something, the lower one holds.
+ *
+ * One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `millis` is not 0 to
+ * 256000.
+ *
+ * @ingroup box_options
+ */
+boxlite_code boxlite_box_options_set_cpu_millis(boxlite_box_options *options,
+                                                int32_t millis,
+                                                boxlite_error **error);
 
 /**
  * Sets how many files each process of a command may have open, descriptors of all kinds counted (RLIMIT_NOFILE, soft and

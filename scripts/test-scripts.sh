@@ -82,7 +82,7 @@ for change in 's/int64_t timeout_ms,/int32_t timeout_ms,/' 's/^int32_t boxlite_e
     check "is not recorded either" refuses "breaks programs" abi record "$change"
 done
 additions_are_recorded() {
-    local added='s/^#define BOXLITE_END_IDLE 8/&\n#define BOXLITE_END_LATER 9/; s/^const char \*boxlite_version(void);/&\nvoid boxlite_later(int32_t a);/'
+    local added='s/^#define BOXLITE_END_OUT_OF_MEMORY 9/&\n#define BOXLITE_END_LATER 10/; s/^const char \*boxlite_version(void);/&\nvoid boxlite_later(int32_t a);/'
     echo 'boxlite_later BOXLITE_9.0' >>listed
     refuses "not recorded yet" abi check "$added"
     abi record "$added"

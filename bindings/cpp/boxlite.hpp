@@ -617,6 +617,7 @@ public:
     box_options &max_lifetime_ms(std::int64_t v) { return set(boxlite_box_options_set_max_lifetime_ms, v); }
     box_options &idle_timeout_ms(std::int64_t v) { return set(boxlite_box_options_set_idle_timeout_ms, v); }
     box_options &pids_max(std::int32_t v) { return set(boxlite_box_options_set_pids_max, v); }
+    box_options &cpu_millis(std::int32_t v) { return set(boxlite_box_options_set_cpu_millis, v); }
     box_options &max_open_files(std::int32_t v) { return set(boxlite_box_options_set_max_open_files, v); }
     box_options &env(const std::string &name, const std::string &v)
     {

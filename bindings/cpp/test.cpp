@@ -276,6 +276,7 @@ TEST_CASE("a box is bounded, and its end is told")
     const char *image = here->image;
     boxlite::box_options options;
     options.image(image).memory_mib(256).idle_timeout_ms(5000).max_lifetime_ms(3600000).pids_max(16).max_open_files(99);
+    options.cpu_millis(500);
     auto [box, created] = runtime.open_or_create(options, "bounded");
     CHECK(created);
     CHECK(code_of([&] { box.wait(); }) == boxlite::errc::invalid_state);
@@ -285,6 +286,7 @@ TEST_CASE("a box is bounded, and its end is told")
     CHECK(many.out().empty());
     CHECK(many.err().find("fork") != std::string::npos);
     CHECK(box.exec(boxlite::command("sh", {"-c", "ulimit -n"})).out() == "99\n");
+    CHECK(box.exec(boxlite::command("cat", {"/sys/fs/cgroup/cpu.max"})).out() == "50000 100000\n");
     boxlite::call call;
     call.cancel();
     CHECK(code_of([&] { box.wait(&call); }) == boxlite::errc::cancelled);
@@ -293,6 +295,7 @@ TEST_CASE("a box is bounded, and its end is told")
     CHECK(!end.message.empty());
     runtime.remove("bounded");
     CHECK(code_of([&] { options.idle_timeout_ms(-1); }) == boxlite::errc::invalid_argument);
+    CHECK(code_of([&] { options.cpu_millis(256001); }) == boxlite::errc::invalid_argument);
 }
 
 TEST_CASE("what nobody uses is pruned")

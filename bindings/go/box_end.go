@@ -26,6 +26,9 @@ const (
 	EndRemoved    EndReason = C.BOXLITE_END_REMOVED     // and how it ended before is not known
 	EndLifetime   EndReason = C.BOXLITE_END_LIFETIME    // see BoxOptions.MaxLifetime
 	EndIdle       EndReason = C.BOXLITE_END_IDLE        // see BoxOptions.IdleTimeout
+
+	// EndOutOfMemory is that the host's kernel killed its virtual machine for want of memory.
+	EndOutOfMemory EndReason = C.BOXLITE_END_OUT_OF_MEMORY
 )
 
 // String is the reason in lower case, such as "owner gone".
@@ -33,6 +36,7 @@ func (r EndReason) String() string {
 	names := [...]string{
 		EndUnknown: "unknown", EndStopped: "stopped", EndOwnerGone: "owner gone", EndMainExited: "main exited",
 		EndCrashed: "crashed", EndKilled: "killed", EndRemoved: "removed", EndLifetime: "lifetime", EndIdle: "idle",
+		EndOutOfMemory: "out of memory",
 	}
 	if r < 0 || int(r) >= len(names) {
 		r = EndUnknown

@@ -23,7 +23,7 @@ import (
 func TestLives(t *testing.T) {
 	ctx := within(t)
 	runtime, home := newRuntime(t, boxlite.RuntimeOptions{})
-	box, created, err := runtime.GetOrCreate(ctx, boxlite.BoxOptions{Name: "one", Image: image, MemoryMiB: 256, PIDsMax: 16})
+	box, created, err := runtime.GetOrCreate(ctx, boxlite.BoxOptions{Name: "one", Image: image, MemoryMiB: 256, PIDsMax: 16, CPUMillis: 500})
 	if err != nil || !created || box.Name() != "one" {
 		t.Fatalf("got %v, %v", created, err)
 	}
@@ -112,8 +112,11 @@ func figuresCount(ctx context.Context, t *testing.T, runtime *boxlite.Runtime, b
 		of.All["memory_bytes"] != of.MemoryBytes {
 		t.Errorf("got %+v, %v", of, err)
 	}
+	if out, err = box.Command(ctx, "cat", "/sys/fs/cgroup/cpu.max").Output(); string(out) != "50000 100000\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
 	all, err := runtime.Metrics(ctx)
-	if err != nil || all.BoxesCreated < 2 || all.BoxesRunning != 1 || all.Commands != 2 || all.CommandErrors != 1 ||
+	if err != nil || all.BoxesCreated < 2 || all.BoxesRunning != 1 || all.Commands != 3 || all.CommandErrors != 1 ||
 		all.StartsBooted+all.StartsCloned != 1 || all.All["boxes_running"] != 1 {
 		t.Errorf("got %+v, %v", all, err)
 	}
@@ -229,6 +232,7 @@ func TestOtherEnds(t *testing.T) {
 	var told *boxlite.Error
 	for subject, options := range map[string]boxlite.BoxOptions{
 		"MaxLifetime": {MaxLifetime: -1}, "IdleTimeout": {IdleTimeout: -time.Hour}, "pids": {PIDsMax: -1}, "files": {MaxOpenFiles: -1},
+		"millis": {CPUMillis: 256001},
 	} {
 		if _, err := runtime.Create(ctx, options); !errors.As(err, &told) || told.Subject != subject {
 			t.Errorf("%s: got %v", subject, err)

@@ -113,6 +113,7 @@ type BoxOptions struct {
 	MaxLifetime time.Duration // so long after a start the box is stopped, whatever it does
 	IdleTimeout time.Duration // so long without a command or an open stream, and the box is stopped
 	PIDsMax     int           // processes and threads in the box, over all commands; 0 is the default
+	CPUMillis   int           // thousandths of one CPU for all commands of the box together
 
 	// MaxOpenFiles is how many descriptors each process of a command may have; 0 is 1024, more for a program that asks.
 	MaxOpenFiles int
@@ -313,6 +314,11 @@ func (b *builder) boxOptions(from BoxOptions) *C.boxlite_box_options {
 	if from.PIDsMax != 0 {
 		b.do(func(err **C.boxlite_error) C.boxlite_code {
 			return C.boxlite_box_options_set_pids_max(to, clamped(from.PIDsMax), err)
+		})
+	}
+	if from.CPUMillis != 0 {
+		b.do(func(err **C.boxlite_error) C.boxlite_code {
+			return C.boxlite_box_options_set_cpu_millis(to, clamped(from.CPUMillis), err)
 		})
 	}
 	for key, value := range from.Labels {

@@ -1,7 +1,7 @@
 //! One cgroup per execution, all of them below the box's, apart from the agent's.
 //!
 //! Owns the layout `/agent` (the agent and the box's init), `/box` (limits of the whole box), `/box/<n>` (one
-//! execution) and the files in it. Decides no policy but the default number of processes.
+//! execution) and the files in it. Decides no policy but the default number of processes and the period of CPU shares.
 
 use std::fs;
 use std::io::{self, Read};
@@ -29,6 +29,10 @@ const CONTROLLERS: &str = "+cpu +memory +pids";
 const AGENT_RESERVE: &str = "33554432";
 /// Most processes and threads of a box when the host says nothing.
 const DEFAULT_PIDS_MAX: u32 = 32_768;
+/// Period over which a CPU share is granted, in microseconds.
+const PERIOD_US: u64 = 100_000;
+/// Least that the kernel grants of it.
+const LEAST_QUOTA_US: u64 = 1000;
 
 /// Mounts the tree and takes the agent out of the box's part of it. The agent's cgroup *namespace* has the box's
 /// cgroup as its root, and so has every process forked from now on: a box sees its own executions only.
@@ -58,6 +62,17 @@ pub(crate) struct BoxCgroup {
     /// For the next execution, since making one and removing it again takes a third as long as a process: one made
     /// ahead, or one that another has left empty.
     spare: Mutex<Option<ExecCgroup>>,
+    /// What has been written.
+    limits: Mutex<Option<BoxLimits>>,
+}
+
+/// Upper bounds for the box as a whole, as the host says them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BoxLimits {
+    /// 0: the default.
+    pub(crate) pids_max: u32,
+    /// Thousandths of one CPU; 0: no bound.
+    pub(crate) cpu_millis: u32,
 }
 
 /// Upper bounds for one execution; `None` is "no bound".
@@ -69,20 +84,32 @@ pub(crate) struct Bounds {
 }
 
 impl BoxCgroup {
-    /// Opens the box's cgroup and bounds its number of processes (0: the default).
-    pub(crate) fn open(pids_max: u32) -> Result<Self, AgentError> {
+    /// Opens the box's cgroup and bounds it.
+    pub(crate) fn open(limits: BoxLimits) -> Result<Self, AgentError> {
         let dir =
             open(BOX, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step(|| format!("open {BOX}"))?;
-        let cgroup = Self { dir: Arc::new(dir), next: AtomicU64::new(1), spare: Mutex::new(None) };
-        cgroup.limit(pids_max)?;
+        let cgroup = Self {
+            dir: Arc::new(dir),
+            next: AtomicU64::new(1),
+            spare: Mutex::new(None),
+            limits: Mutex::new(None),
+        };
+        cgroup.limit(limits)?;
         Ok(cgroup)
     }
 
-    /// Bounds the box's number of processes (0: the default).
-    pub(crate) fn limit(&self, pids_max: u32) -> Result<(), AgentError> {
-        let pids_max = if pids_max == 0 { DEFAULT_PIDS_MAX } else { pids_max };
-        write_at(self.dir.as_fd(), "pids.max", &pids_max.to_string())
-            .step(|| format!("limit the box to {pids_max} processes"))
+    /// Bounds the box, where it is not bounded so already: most boxes have the limits of the spare that they were.
+    pub(crate) fn limit(&self, limits: BoxLimits) -> Result<(), AgentError> {
+        let mut written = lock(&self.limits);
+        if *written == Some(limits) {
+            return Ok(());
+        }
+        for (file, value) in box_files(limits) {
+            write_at(self.dir.as_fd(), file, &value)
+                .step(|| format!("limit the box: write '{value}' to its {file}"))?;
+        }
+        *written = Some(limits);
+        Ok(())
     }
 
     fn make(&self) -> io::Result<ExecCgroup> {
@@ -235,14 +262,22 @@ fn pids_in(dir: BorrowedFd<'_>, file: &str) -> Vec<i32> {
     text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
 }
 
+fn box_files(limits: BoxLimits) -> [(&'static str, String); 2] {
+    let pids = if limits.pids_max == 0 { DEFAULT_PIDS_MAX } else { limits.pids_max };
+    let cpu = if limits.cpu_millis == 0 { "max".to_owned() } else { quota(limits.cpu_millis.into()) };
+    [("pids.max", pids.to_string()), ("cpu.max", cpu)]
+}
+
+/// So many thousandths of one CPU, as `cpu.max` has it.
+fn quota(millis: u64) -> String {
+    format!("{} {PERIOD_US}", (millis.saturating_mul(PERIOD_US) / 1000).max(LEAST_QUOTA_US))
+}
+
 fn bound_files(bounds: Bounds) -> impl Iterator<Item = (&'static str, String)> {
-    /// Period over which a CPU share is granted, in microseconds.
-    const PERIOD_US: u64 = 100_000;
-    let cpu = |millis: u64| format!("{} {PERIOD_US}", (millis.saturating_mul(PERIOD_US) / 1000).max(1000));
     [
         ("pids.max", bounds.pids.map(|pids| pids.to_string())),
         ("memory.max", bounds.memory_bytes.map(|bytes| bytes.to_string())),
-        ("cpu.max", bounds.cpu_millis.map(cpu)),
+        ("cpu.max", bounds.cpu_millis.map(quota)),
     ]
     .into_iter()
     .filter_map(|(file, value)| Some((file, value?)))
@@ -316,5 +351,14 @@ mod tests {
         assert_eq!(bound_files(Bounds::default()).count(), 0);
         let tiny = Bounds { cpu_millis: Some(1), ..Bounds::default() };
         assert_eq!(bound_files(tiny).next(), Some(("cpu.max", "1000 100000".to_owned())));
+    }
+
+    #[test]
+    fn a_box_without_limits_loses_those_it_had() {
+        let files =
+            |pids_max, cpu_millis| box_files(BoxLimits { pids_max, cpu_millis }).map(|(_, value)| value);
+        assert_eq!(files(0, 0), ["32768", "max"]);
+        assert_eq!(files(7, 250), ["7", "25000 100000"]);
+        assert_eq!(files(0, 256_000), ["32768", "25600000 100000"]);
     }
 }

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
-use crate::cgroup::BoxCgroup;
+use crate::cgroup::{BoxCgroup, BoxLimits};
 use crate::error::{AgentError, Context};
 use crate::exec::Home;
 use crate::exec::database::Database;
@@ -60,7 +60,8 @@ pub(crate) fn run(request: &ConfigureRequest, boot: Boot) -> Result<(Home, Confi
     };
     let files = stages.run("files", || files::write(&identity))?;
     let init = stages.run("view", || BoxInit::start(&files))?;
-    let cgroup = Arc::new(stages.run("cgroup", || BoxCgroup::open(request.pids_max))?);
+    let limits = BoxLimits { pids_max: request.pids_max, cpu_millis: request.cpu_millis };
+    let cgroup = Arc::new(stages.run("cgroup", || BoxCgroup::open(limits))?);
     cgroup.prepare_spare();
     let mut home = Home { init, cgroup, identity, users: Database::default() };
     if request.rehearse {
@@ -82,7 +83,7 @@ pub(crate) fn run(request: &ConfigureRequest, boot: Boot) -> Result<(Home, Confi
 pub(crate) fn claim(request: &ClaimRequest, mut home: Home) -> Result<(Home, ClaimResponse), AgentError> {
     let mut stages = Stages::default();
     stages.run("introduction", || introduce(request))?;
-    home.cgroup.limit(request.pids_max)?;
+    home.cgroup.limit(limits_of(request))?;
     home.identity = home.identity.of_another(request);
     stages.run("files", || files::write(&home.identity))?;
     if request.rehearse {
@@ -113,7 +114,7 @@ pub(crate) fn vacate(home: Home) -> Result<Vacant, AgentError> {
 pub(crate) fn fill(request: &ClaimRequest, vacant: &Vacant) -> Result<(Home, ClaimResponse), AgentError> {
     let mut stages = Stages::default();
     stages.run("introduction", || introduce(request))?;
-    vacant.cgroup.limit(request.pids_max)?;
+    vacant.cgroup.limit(limits_of(request))?;
     let home = rebuild(vacant, vacant.identity.of_another(request), &mut stages)?;
     Ok((home, ClaimResponse { stages: stages.done, ..ClaimResponse::default() }))
 }
@@ -145,6 +146,10 @@ fn build(cgroup: Arc<BoxCgroup>, identity: Identity, stages: &mut Stages) -> Res
     let files = stages.run("files", || files::write(&identity))?;
     let init = stages.run("view", || BoxInit::start(&files))?;
     Ok(Home { init, cgroup, identity, users: Database::default() })
+}
+
+fn limits_of(request: &ClaimRequest) -> BoxLimits {
+    BoxLimits { pids_max: request.pids_max, cpu_millis: request.cpu_millis }
 }
 
 fn introduce(request: &ClaimRequest) -> Result<(), AgentError> {

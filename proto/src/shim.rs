@@ -137,14 +137,9 @@ pub struct ShimSpec {
     pub boot_deadline_ms: u64,
     /// Milliseconds between SIGTERM and SIGKILL when the shim itself stops the box.
     pub stop_grace_ms: u64,
-    /// Most processes in the box; 0 = the agent's default.
-    pub pids_max: u32,
-    /// Milliseconds after which the shim stops the box; 0 = never.
-    #[serde(default)]
-    pub max_lifetime_ms: u64,
-    /// Milliseconds without a command or an open stream after which the shim stops the box; 0 = never.
-    #[serde(default)]
-    pub idle_timeout_ms: u64,
+    /// What the box is held to. Of a spare: nothing, until its claim.
+    #[serde(flatten)]
+    pub limits: Limits,
     /// Switches on fault tests in the guest.
     pub test_hooks: bool,
     /// Nobody has asked for this box yet: until a [`Word::Claim`] it goes with its owner at once, and its directory too.
@@ -153,6 +148,20 @@ pub struct ShimSpec {
     /// A spare that is likely to be claimed for another image: goes once through that.
     #[serde(default)]
     pub rehearse: bool,
+}
+
+/// What shim and agent hold a box to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Most processes in the box; 0 = the agent's default.
+    pub pids_max: u32,
+    /// Thousandths of one CPU for all commands of the box together; 0 = no limit.
+    pub cpu_millis: u32,
+    /// Milliseconds after which the shim stops the box; 0 = never.
+    pub max_lifetime_ms: u64,
+    /// Milliseconds without a command or an open stream after which the shim stops the box; 0 = never.
+    pub idle_timeout_ms: u64,
 }
 
 /// What the owner tells the shim after the spec.
@@ -174,6 +183,9 @@ pub struct Claim {
     /// The box's image disk, where the spare has another image: seen from the directory that the box has by now.
     #[serde(default)]
     pub image_disk: Option<String>,
+    /// What the box is held to; its times count from now on.
+    #[serde(flatten)]
+    pub limits: Limits,
 }
 
 /// What the shim tells its owner.
@@ -285,6 +297,8 @@ pub enum ExitKind {
     MainExited,
     /// The VM ended without the agent's `bye`.
     Crashed,
+    /// The host's kernel killed the engine for want of memory.
+    OutOfMemory,
     /// It never came up.
     StartFailed,
     /// It had to be killed.
@@ -376,5 +390,23 @@ mod os_path {
                 assert_eq!(serde_json::from_str::<Holder>(&json).unwrap().0, path);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_without_limits_is_one_without_limits() {
+        let word = r#"{"word":"claim","hostname":"h","detach":false}"#;
+        let plain =
+            Claim { hostname: "h".into(), detach: false, image_disk: None, limits: Limits::default() };
+        assert_eq!(serde_json::from_str::<Word>(word).unwrap(), Word::Claim(plain.clone()));
+        let limits = Limits { pids_max: 1, cpu_millis: 2, max_lifetime_ms: u64::MAX, idle_timeout_ms: 4 };
+        let limited = Word::Claim(Claim { limits, ..plain });
+        let json = serde_json::to_string(&limited).unwrap();
+        assert!(json.contains(r#""cpu_millis":2"#), "{json}");
+        assert_eq!(serde_json::from_str::<Word>(&json).unwrap(), limited);
     }
 }

@@ -31,8 +31,7 @@ pub const BOXLITE_END_OWNER_GONE: i32 = 2;
 ///
 /// @ingroup box_end
 pub const BOXLITE_END_MAIN_EXITED: i32 = 3;
-/// Its virtual machine ended by a fault, or its engine was killed: by the host for want of memory, for example. The guest's
-/// kernel kills a command that takes too much memory alone, and the box goes on: boxlite_exec_result_oom_killed().
+/// Its virtual machine ended by a fault, or somebody killed its engine.
 ///
 /// @ingroup box_end
 pub const BOXLITE_END_CRASHED: i32 = 4;
@@ -52,6 +51,12 @@ pub const BOXLITE_END_LIFETIME: i32 = 7;
 ///
 /// @ingroup box_end
 pub const BOXLITE_END_IDLE: i32 = 8;
+/// The host's kernel killed its virtual machine for want of memory: the host's, or that of the control group (cgroup) it runs
+/// in. Give either more memory, or the box less. The guest's own kernel kills a command that takes too much of the box's
+/// memory alone, and the box goes on: boxlite_exec_result_oom_killed().
+///
+/// @ingroup box_end
+pub const BOXLITE_END_OUT_OF_MEMORY: i32 = 9;
 
 /// What the guest's kernel and the agent in it wrote to the console, over all starts.
 ///
@@ -81,6 +86,7 @@ impl boxlite_box_end {
             EndReason::Removed => BOXLITE_END_REMOVED,
             EndReason::LifetimeOver => BOXLITE_END_LIFETIME,
             EndReason::Idle => BOXLITE_END_IDLE,
+            EndReason::OutOfMemory => BOXLITE_END_OUT_OF_MEMORY,
         };
         Self { reason, message: c_string(end.message) }
     }

@@ -1,4 +1,4 @@
-//! Limits of a box that are kept while it runs: how long, how idle, how many processes and open files.
+//! Limits of a box that are kept while it runs: how long, how idle, how many processes and open files, how much CPU time.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use super::box_options::boxlite_box_options;
 use super::error::{boxlite_code, boxlite_error};
 use super::guard::enter;
 use crate::errors::BoxliteResult;
+use crate::litebox::spec::MOST_CPU_MILLIS;
 
 /// A limit in milliseconds; 0 is none.
 fn limit(ms: i64, name: &'static str) -> BoxliteResult<Option<Duration>> {
@@ -74,6 +75,30 @@ pub unsafe extern "C" fn boxlite_box_options_set_pids_max(
         let options = unsafe { builder(options, "options") }?;
         let pids: u32 = number(pids.into(), 0..=i32::MAX.into(), "pids")?;
         options.options.pids_max = (pids > 0).then_some(pids);
+        Ok(())
+    })
+}
+
+/// Sets how much CPU time all commands of the box together may have, in thousandths of one CPU: 250 is a quarter of one,
+/// 1500 one and a half. 0 = no limit besides its vCPUs, the default. Once the share of a tenth of a second is used up, they
+/// stand still until the next; less than 10 counts as 10. It holds for processes in the box, not for what its machine needs
+/// besides. For one command alone there is boxlite_command_set_limits(); where both say something, the lower one holds.
+///
+/// One thread at a time; does not block. Errors: BOXLITE_INVALID_ARGUMENT when `options` is NULL or `millis` is not 0 to
+/// 256000.
+///
+/// @ingroup box_options
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn boxlite_box_options_set_cpu_millis(
+    options: *mut boxlite_box_options,
+    millis: i32,
+    error: *mut *mut boxlite_error,
+) -> boxlite_code {
+    enter(error, || {
+        // SAFETY: the caller passes NULL or options that this thread alone uses.
+        let options = unsafe { builder(options, "options") }?;
+        let millis: u32 = number(millis.into(), 0..=MOST_CPU_MILLIS.into(), "millis")?;
+        options.options.cpu_millis = (millis > 0).then_some(millis);
         Ok(())
     })
 }

@@ -88,7 +88,9 @@ pub(crate) fn goes_with_its_end(core: &Core, row: &BoxRow) -> bool {
 fn rest_of(paths: &BoxLayout, started: bool) -> Rest {
     match read_exit(paths) {
         _ if !started => Rest::Configured,
-        Some(ExitRecord { kind: ExitKind::Crashed, message, .. }) => Rest::Failed { reason: message },
+        Some(ExitRecord { kind: ExitKind::Crashed | ExitKind::OutOfMemory, message, .. }) => {
+            Rest::Failed { reason: message }
+        }
         _ => Rest::Stopped,
     }
 }

@@ -39,6 +39,8 @@ pub enum EndReason {
     Idle,
     /// It was removed, and how it ended before is not known.
     Removed,
+    /// The host's kernel killed its virtual machine for want of memory: the host's, or that of its control group.
+    OutOfMemory,
 }
 
 /// How a box's run ended.
@@ -101,6 +103,7 @@ impl From<ExitRecord> for BoxEnd {
             ExitKind::OwnerGone => EndReason::OwnerGone,
             ExitKind::MainExited => EndReason::MainExited,
             ExitKind::Crashed | ExitKind::StartFailed => EndReason::Crashed,
+            ExitKind::OutOfMemory => EndReason::OutOfMemory,
             ExitKind::Killed => EndReason::Killed,
             ExitKind::LifetimeOver => EndReason::LifetimeOver,
             ExitKind::Idle => EndReason::Idle,
@@ -228,6 +231,7 @@ mod tests {
             (ExitKind::OwnerGone, EndReason::OwnerGone),
             (ExitKind::MainExited, EndReason::MainExited),
             (ExitKind::Crashed, EndReason::Crashed),
+            (ExitKind::OutOfMemory, EndReason::OutOfMemory),
             (ExitKind::Killed, EndReason::Killed),
             (ExitKind::LifetimeOver, EndReason::LifetimeOver),
             (ExitKind::Idle, EndReason::Idle),

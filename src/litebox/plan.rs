@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use boxlite_proto::shim::{Course, EngineKind, ShimSpec};
+use boxlite_proto::shim::{Course, EngineKind, Limits, ShimSpec};
 
 use crate::errors::BoxliteResult;
 use crate::layout::BoxLayout;
@@ -87,13 +87,22 @@ impl Plan<'_> {
             tsc_khz: self.core.tsc.khz(),
             boot_deadline_ms: deadline.as_millis() as u64,
             stop_grace_ms: STOP_GRACE.as_millis() as u64,
-            pids_max: self.spec.options.pids_max.unwrap_or(0),
-            max_lifetime_ms: milliseconds(self.spec.options.max_lifetime),
-            idle_timeout_ms: milliseconds(self.spec.options.idle_timeout),
+            limits: limits_of(self.spec),
             test_hooks: test_hooks(),
             spare: self.is_spare,
             rehearse: self.rehearses,
         })
+    }
+}
+
+/// What shim and agent hold the box to.
+pub(super) fn limits_of(spec: &BoxSpec) -> Limits {
+    let options = &spec.options;
+    Limits {
+        pids_max: options.pids_max.unwrap_or(0),
+        cpu_millis: options.cpu_millis.unwrap_or(0),
+        max_lifetime_ms: milliseconds(options.max_lifetime),
+        idle_timeout_ms: milliseconds(options.idle_timeout),
     }
 }
 

@@ -18,6 +18,9 @@ const DEFAULT_DISK_GB: u64 = 10;
 pub(crate) const LEAST_MEMORY: MemoryMib = MemoryMib(64);
 /// More than that mke2fs and the engine do not handle without special options.
 pub(crate) const MOST_DISK_GB: u32 = 16 * 1024;
+
+/// Largest CPU share: more than any box has vCPUs.
+pub(crate) const MOST_CPU_MILLIS: u32 = 256_000;
 const DEFAULT_PATH: &[u8] = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// An amount of memory in MiB.

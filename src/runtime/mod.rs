@@ -327,18 +327,11 @@ impl Drop for Unclaimed {
     }
 }
 
-/// The id of a spare for this box. One that is to keep limits is started for itself: a spare knows of none.
-fn reserved(core: &Arc<Core>, spec: &BoxSpec) -> Option<BoxID> {
-    let BoxOptions { max_lifetime, idle_timeout, pids_max, .. } = &spec.options;
-    let limited = max_lifetime.is_some() || idle_timeout.is_some() || pids_max.is_some();
-    if limited { None } else { spares::reserve(core, spec) }
-}
-
 async fn insert(core: &Arc<Core>, spec: &BoxSpec, name: Option<String>) -> BoxliteResult<Unclaimed> {
     let options = spec.to_json()?;
     let owner = core.owner;
     // An id is taken twice once in 62^12 times; the database refuses it then.
-    let id: BoxID = reserved(core, spec).unwrap_or_else(BoxIDMint::mint);
+    let id: BoxID = spares::reserve(core, spec).unwrap_or_else(BoxIDMint::mint);
     core.title.take(&id);
     let new = NewBox { id: id.clone(), name, options, owner_pid: owner.pid, owner_start: owner.start_time };
     let inserted = core.query(move |database| database.insert(&new)).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::images;
 use crate::litebox::command::nul_byte;
-use crate::litebox::spec::{BoxSpec, LEAST_MEMORY, MOST_DISK_GB, Rootfs};
+use crate::litebox::spec::{BoxSpec, LEAST_MEMORY, MOST_CPU_MILLIS, MOST_DISK_GB, Rootfs};
 use crate::model::options::{NetworkSpec, RootfsSpec};
 
 const LONGEST_NAME: usize = 63;
@@ -69,6 +69,13 @@ pub(super) fn spec(spec: &BoxSpec) -> BoxliteResult<()> {
     }
     if options.pids_max == Some(0) {
         return wrong("pids_max", "pids_max is 0", "allow some processes, or leave it unset for the default");
+    }
+    if let Some(millis) = options.cpu_millis.filter(|millis| *millis > MOST_CPU_MILLIS) {
+        return wrong(
+            "cpu_millis",
+            &format!("cpu_millis is {millis}: it may be 1 to {MOST_CPU_MILLIS}"),
+            "give thousandths of one CPU, or leave it unset for no limit",
+        );
     }
     if options.max_open_files.is_some_and(|files| !OPEN_FILES.contains(&files)) {
         let problem = format!("max_open_files is not from 1 to {}", OPEN_FILES.end());
@@ -211,6 +218,7 @@ mod tests {
             (|o| o.cpus = Some(255), "cpus"),
             (|o| o.memory_mib = Some(63), "memory_mib"),
             (|o| o.disk_size_gb = Some(0), "disk_size_gb"),
+            (|o| o.cpu_millis = Some(256_001), "cpu_millis"),
             (|o| o.working_dir = Some("tmp".into()), "working_dir"),
             (|o| o.detach = true, "auto_remove"),
             (|o| o.env = vec![("A=B".into(), "".into())], "A=B"),

@@ -7,6 +7,7 @@ mod crowded;
 mod ends;
 mod inside;
 mod many;
+mod shares;
 mod streams;
 mod terminal;
 mod users;

@@ -12,6 +12,7 @@ mod waiting;
 
 mod claiming;
 mod leaving;
+mod limits;
 mod swapping;
 
 use std::fs;

@@ -67,15 +67,20 @@ async fn boxes_that_were_set_up_ahead_have_nothing_in_common_that_should_differ(
 async fn a_box_that_was_set_up_ahead_is_like_any_other() {
     let home = home();
     let runtime = with_both(&home).await;
-    let limited = BoxOptions { pids_max: Some(20), env: vec![("COLOR".into(), "blue".into())], ..options() };
+    let limited = BoxOptions {
+        pids_max: Some(20),
+        cpu_millis: Some(500),
+        env: vec![("COLOR".into(), "blue".into())],
+        ..options()
+    };
     let sandbox = runtime.create(limited, Some("like-any".into())).await.unwrap();
     sandbox.start().await.unwrap();
     let untouched = "find / -xdev -newer /etc/hostname -type f | grep -v -e ^/proc -e ^/sys -e ^/dev; true";
     assert_eq!(output(&sandbox, untouched).await, "");
     assert!(was_set_up(&sandbox));
-    let asked = "echo $COLOR; cat /etc/hostname /sys/fs/cgroup/pids.max; ls /";
+    let asked = "echo $COLOR; cat /etc/hostname /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max; ls /";
     let told = output(&sandbox, asked).await;
-    assert!(told.starts_with("blue\nlike-any\n20\n"), "{told}");
+    assert!(told.starts_with("blue\nlike-any\n20\n50000 100000\n"), "{told}");
     let too_many = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21; do sleep 1000 & done";
     let crowd = sandbox.exec(BoxCommand::new("sh").args(["-c", too_many])).await.unwrap();
     assert_ne!(crowd.wait().await.unwrap().exit_code, 0, "more processes than the box may have");

@@ -77,13 +77,13 @@ static napi_value wait_result(napi_env napi, struct operation *operation)
         [BOXLITE_END_OWNER_GONE] = "owner-gone",   [BOXLITE_END_MAIN_EXITED] = "main-exited",
         [BOXLITE_END_CRASHED] = "crashed",         [BOXLITE_END_KILLED] = "killed",
         [BOXLITE_END_REMOVED] = "removed",         [BOXLITE_END_LIFETIME] = "lifetime",
-        [BOXLITE_END_IDLE] = "idle",
+        [BOXLITE_END_IDLE] = "idle",               [BOXLITE_END_OUT_OF_MEMORY] = "out-of-memory",
     };
     const boxlite_box_end *end = ((struct ending *)operation)->end;
     int32_t reason = boxlite_box_end_reason(end);
     napi_value result;
     napi_create_object(napi, &result);
-    set_text(napi, result, "reason", reason > 0 && reason <= BOXLITE_END_IDLE ? reasons[reason] : reasons[0]);
+    set_text(napi, result, "reason", reason > 0 && reason <= BOXLITE_END_OUT_OF_MEMORY ? reasons[reason] : reasons[0]);
     set_text(napi, result, "message", boxlite_box_end_message(end));
     return result;
 }

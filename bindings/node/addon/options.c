@@ -64,6 +64,9 @@ boxlite_box_options *box_options_from(napi_env napi, napi_value value)
     if (read_natural(r, "pidsMax")) {
         reader_check(r, boxlite_box_options_set_pids_max(options, int32(r->number), &r->error));
     }
+    if (read_natural(r, "cpuMillis")) {
+        reader_check(r, boxlite_box_options_set_cpu_millis(options, int32(r->number), &r->error));
+    }
     if (read_natural(r, "maxOpenFiles")) {
         reader_check(r, boxlite_box_options_set_max_open_files(options, int32(r->number), &r->error));
     }

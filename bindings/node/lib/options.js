@@ -7,7 +7,7 @@ const { BoxliteError } = require('./errors.js');
 const CALL = ['signal', 'deadline', 'onProgress'];
 const COMMAND = ['env', 'cwd', 'user', 'timeout', 'limits', 'mergeStderr', 'stdout', 'stderr', ...CALL];
 const BOX = ['image', 'rootfs', 'cpus', 'memoryMib', 'diskSizeGb', 'diskCache', 'env', 'cwd', 'user', 'autoRemove', 'detach',
-    'engine', 'labels', 'maxLifetime', 'idleTimeout', 'pidsMax', 'maxOpenFiles', ...CALL];
+    'engine', 'labels', 'maxLifetime', 'idleTimeout', 'pidsMax', 'cpuMillis', 'maxOpenFiles', ...CALL];
 const KEYS = {
     open: ['home', 'runtimeDir', 'engine', 'registries', 'dockerConfig', 'caFiles', 'spares', 'templateSpace', 'logFd', 'logLevel',
         'maxLayerBytes', 'maxImageEntries', 'signal', 'deadline'],

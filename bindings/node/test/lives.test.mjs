@@ -15,7 +15,7 @@ const code = async (promise) => (await failure(promise)).code;
 
 before(async () => {
     runtime = await Runtime.open({ home, spares: 0 });
-    box = await runtime.getOrCreate({ ...small, name: 'one', pidsMax: 16, maxOpenFiles: 99 });
+    box = await runtime.getOrCreate({ ...small, name: 'one', pidsMax: 16, cpuMillis: 500, maxOpenFiles: 99 });
 });
 after(async () => {
     await runtime.shutdown();
@@ -56,6 +56,7 @@ test('figures count what is done, and processes and open files are bounded', asy
     assert.deepEqual([all.boxesRunning, all.commandsTotal, all.commandErrorsTotal], [1, 2, 1]);
     assert.equal(all.startsBootedTotal + all.startsClonedTotal, 1);
     assert.equal((await box.exec('sh', ['-c', 'ulimit -n'])).stdout, '99\n');
+    assert.equal((await box.exec('cat', ['/sys/fs/cgroup/cpu.max'])).stdout, '50000 100000\n');
 });
 
 test('a wait is given up by its signal or its deadline, and the box goes on', async () => {
@@ -115,4 +116,5 @@ test('boxes end for other reasons, too: their time is up, they are idle, they ar
     assert.equal(await subject({ maxLifetime: -1 }), 'maxLifetime');
     assert.equal(await subject({ idleTimeout: 1.5 }), 'idleTimeout');
     assert.equal(await subject({ pidsMax: -1 }), 'pidsMax');
+    assert.equal(await subject({ cpuMillis: 256_001 }), 'millis');
 });

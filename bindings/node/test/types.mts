@@ -20,7 +20,7 @@ export async function uses(): Promise<void> {
     const file: Buffer = await box.readFile('/file', { maxBytes: 9 });
     await box.writeFile('/file', file, { mode: 0o600 });
     await runtime.prepare({ memoryMib: 512, deadline: 9 });
-    const had: boolean = (await runtime.getOrCreate({ name: 'one', maxLifetime: 9, idleTimeout: 9, pidsMax: 9 })).created;
+    const had: boolean = (await runtime.getOrCreate({ name: 'one', maxLifetime: 9, idleTimeout: 9, pidsMax: 9, cpuMillis: 9 })).created;
     const end: BoxEnd = await box.wait({ signal: AbortSignal.timeout(9), deadline: 9 });
     if (end.reason === 'owner-gone') (await box.openLog('console')).destroy();
     const figures: (number | undefined)[] = [(await box.metrics()).memoryBytes, (await runtime.metrics({ deadline: 9 })).boxesRunning];

@@ -50,6 +50,7 @@ pub(crate) struct Process {
     child: Child,
     pidfd: OwnedFd,
     end: Option<End>,
+    was_killed: bool,
 }
 
 impl Process {
@@ -81,7 +82,7 @@ impl Process {
         unsafe { command.pre_exec(prepare) };
         let mut child = command.spawn()?;
         match sys::pidfd_open(child.id()) {
-            Ok(pidfd) => Ok(Self { child, pidfd, end: None }),
+            Ok(pidfd) => Ok(Self { child, pidfd, end: None, was_killed: false }),
             Err(error) => {
                 // Without a pidfd it can't be watched; it is ours and not yet waited for, so the number is its own.
                 let _ = child.kill();
@@ -108,11 +109,17 @@ impl Process {
     }
 
     /// SIGKILL. Does nothing to a process that has ended.
-    pub(crate) fn kill(&self) {
+    pub(crate) fn kill(&mut self) {
         if self.end.is_none() {
+            self.was_killed = true;
             // It fails only when the process has ended, which is what is wanted.
             let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
         }
+    }
+
+    /// It has had a SIGKILL of ours.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.was_killed
     }
 }
 

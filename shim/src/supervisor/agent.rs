@@ -11,7 +11,7 @@ use boxlite_proto::agent::{
 };
 use boxlite_proto::agent_ttrpc::AgentClient;
 use boxlite_proto::event::Event;
-use boxlite_proto::shim::{Course, ShimSpec};
+use boxlite_proto::shim::{Claim, Course, ShimSpec};
 use boxlite_proto::{BUILD_ID, PROTOCOL_VERSION, stream};
 use futures::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use sha2::{Digest, Sha256};
@@ -130,6 +130,7 @@ impl Calls {
             entropy: word.entropy,
             machine_id: word.machine_id,
             pids_max: word.pids_max,
+            cpu_millis: word.cpu_millis,
             test_hooks: word.test_hooks,
             rehearse: word.rehearse,
             image: word.image,
@@ -168,10 +169,12 @@ impl Calls {
         self.0.vacate(context::with_duration(CLAIM_ANSWER), &Empty::new()).await.map(drop)
     }
 
-    /// Makes a spare's agent that of the box with this host name.
-    pub(crate) async fn claim(&self, hostname: &str, entropy: Vec<u8>) -> ttrpc::Result<ClaimResponse> {
+    /// Makes a spare's agent that of the box that is `wanted`.
+    pub(crate) async fn claim(&self, wanted: &Claim, entropy: Vec<u8>) -> ttrpc::Result<ClaimResponse> {
         let mut request = ClaimRequest::new();
-        request.hostname = hostname.to_owned();
+        request.hostname = wanted.hostname.clone();
+        request.pids_max = wanted.limits.pids_max;
+        request.cpu_millis = wanted.limits.cpu_millis;
         request.entropy = entropy;
         request.wall_clock_ns = wall_clock_ns();
         self.0.claim(context::with_duration(CLAIM_ANSWER), &request).await
@@ -203,7 +206,8 @@ fn word_of(spec: &ShimSpec) -> Result<ConfigureRequest, StartError> {
     request.hostname = spec.hostname.clone();
     request.entropy = entropy().map_err(plumbing)?;
     request.machine_id = machine_id(&spec.box_id);
-    request.pids_max = spec.pids_max;
+    request.pids_max = spec.limits.pids_max;
+    request.cpu_millis = spec.limits.cpu_millis;
     request.test_hooks = spec.test_hooks;
     request.image = spec.image.clone();
     request.spare = spec.spare || matches!(spec.course, Course::Freeze { .. });

@@ -1,11 +1,11 @@
-//! A spare becomes the box that was asked for: its agent gets the box's name, the time and new entropy, its machine the
+//! A spare becomes the box that was asked for: its agent gets the box's name, the time, new entropy and its limits, its machine the
 //! box's image where it has another.
 //!
 //! Owns the order of the steps. What half a claim comes to is `life`'s to decide: nothing of it can be used.
 
 use std::time::Instant;
 
-use boxlite_proto::shim::Claim;
+use boxlite_proto::shim::{Claim, Limits};
 
 use super::agent::{Calls, entropy};
 use super::log::log;
@@ -30,6 +30,8 @@ pub(crate) enum ClaimError {
 /// A spare that is a box now.
 pub(crate) struct Claimed {
     pub(crate) detach: bool,
+    /// Those that the shim keeps count from now on.
+    pub(crate) limits: Limits,
     /// Given back.
     pub(crate) monitor: Option<Monitor>,
     /// The steps done, by name, with what each took in microseconds.
@@ -57,12 +59,12 @@ pub(crate) async fn claim(
         monitor.replace_image(disk).await?;
         done("image");
     }
-    let anew = calls.claim(&wanted.hostname, entropy()?).await.map_err(refused("take the claim"))?;
+    let anew = calls.claim(&wanted, entropy()?).await.map_err(refused("take the claim"))?;
     done("agent");
     if let Some((_, whole)) = stages.last_mut() {
         // The rest of it is the way there and back.
         *whole = whole.saturating_sub(anew.stages.iter().map(|stage| stage.micros).sum());
     }
     stages.extend(anew.stages.into_iter().map(|stage| (format!("agent/{}", stage.name), stage.micros)));
-    Ok(Claimed { detach: wanted.detach, monitor, stages })
+    Ok(Claimed { detach: wanted.detach, limits: wanted.limits, monitor, stages })
 }

@@ -36,6 +36,18 @@ pub(crate) struct Facts {
     pub(crate) asked: Option<StopReason>,
     /// The shim itself had to end the machine: it did not end by its agent.
     pub(crate) forced: bool,
+    /// The engine has had a SIGKILL of the shim.
+    pub(crate) killed: bool,
+    /// The host has killed for want of memory since the machine was started.
+    pub(crate) oom_kills: bool,
+}
+
+impl Facts {
+    /// A SIGKILL that was not the shim's, where the host kills for want of memory. (Somebody else's signal looks the same
+    /// once the host has killed another process of the same control group.)
+    fn is_out_of_memory(&self) -> bool {
+        self.engine == End::Signalled(libc::SIGKILL) && !self.killed && self.oom_kills
+    }
 }
 
 /// Why the shim stops a box by itself.
@@ -51,6 +63,9 @@ pub(crate) enum StopReason {
     Idle,
 }
 
+const OUT_OF_MEMORY: &str = "the host's kernel killed the virtual machine for want of memory: give the host, or the control \
+    group (cgroup) in which the box runs, more memory, or the box less";
+
 /// The record of a box that had been up. `console` is the end of the guest's console.
 pub(crate) fn record(facts: Facts, console: &str) -> ExitRecord {
     let kind = match (facts.bye, facts.asked) {
@@ -59,6 +74,7 @@ pub(crate) fn record(facts: Facts, console: &str) -> ExitRecord {
         (Some(ByeReason::PowerOff), Some(StopReason::LifetimeOver)) => ExitKind::LifetimeOver,
         (Some(ByeReason::PowerOff), Some(StopReason::Idle)) => ExitKind::Idle,
         (Some(ByeReason::PowerOff | ByeReason::Discard), _) => ExitKind::Stopped,
+        (None, _) if facts.is_out_of_memory() => ExitKind::OutOfMemory,
         (None, Some(_)) if facts.forced => ExitKind::Killed,
         (Some(ByeReason::AgentFailed) | None, _) => ExitKind::Crashed,
     };
@@ -76,6 +92,7 @@ pub(crate) fn record(facts: Facts, console: &str) -> ExitRecord {
         ExitKind::LifetimeOver => "stopped because it had run for as long as it may".to_owned(),
         ExitKind::Idle => "stopped because it had been idle for as long as it may".to_owned(),
         ExitKind::Killed => "killed: the agent did not end the machine in time".to_owned(),
+        ExitKind::OutOfMemory => OUT_OF_MEMORY.to_owned(),
         ExitKind::Crashed | ExitKind::StartFailed => crash(facts, console),
     };
     ExitRecord { kind, exit_code, signal, message }
@@ -112,7 +129,7 @@ mod tests {
     use super::*;
 
     fn kind(bye: Option<ByeReason>, asked: Option<StopReason>, forced: bool, engine: End) -> ExitKind {
-        record(Facts { engine, bye, asked, forced }, "").kind
+        record(Facts { engine, bye, asked, forced, killed: forced, oom_kills: false }, "").kind
     }
 
     #[test]
@@ -140,8 +157,37 @@ mod tests {
     }
 
     #[test]
+    fn only_a_kill_that_is_nobody_elses_is_for_want_of_memory() {
+        let facts = Facts {
+            engine: End::Signalled(9),
+            bye: None,
+            asked: None,
+            forced: false,
+            killed: false,
+            oom_kills: true,
+        };
+        let kind = |facts| record(facts, "").kind;
+        assert_eq!(kind(facts), ExitKind::OutOfMemory);
+        assert!(record(facts, "").message.contains("the box less"));
+        let asked = Some(StopReason::OwnerGone);
+        assert_eq!(kind(Facts { asked, ..facts }), ExitKind::OutOfMemory);
+        assert_eq!(kind(Facts { oom_kills: false, ..facts }), ExitKind::Crashed);
+        assert_eq!(kind(Facts { engine: End::Signalled(11), ..facts }), ExitKind::Crashed);
+        assert_eq!(kind(Facts { asked, forced: true, killed: true, ..facts }), ExitKind::Killed);
+        // What it had to write is written.
+        assert_eq!(kind(Facts { bye: Some(ByeReason::PowerOff), ..facts }), ExitKind::Stopped);
+    }
+
+    #[test]
     fn a_crash_tells_what_ended_and_what_was_on_the_console() {
-        let facts = Facts { engine: End::Signalled(11), bye: None, asked: None, forced: false };
+        let facts = Facts {
+            engine: End::Signalled(11),
+            bye: None,
+            asked: None,
+            forced: false,
+            killed: false,
+            oom_kills: true,
+        };
         let record = record(facts, "Oops\n");
         assert_eq!((record.exit_code, record.signal), (None, Some(11)));
         assert!(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use boxlite_proto::shim::{FailureKind, StartFailure};
 
+use super::oom::OomKills;
 use crate::engine::process::End;
 use crate::kernel::KernelError;
 
@@ -118,6 +119,17 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
+    /// The same failure, or that memory was wanting where the host has killed the engine for that.
+    pub(crate) fn of_memory(self, oom_kills: &OomKills) -> Self {
+        match self {
+            Self::EngineDied { end: End::Signalled(libc::SIGKILL), .. } if oom_kills.have_risen() => {
+                let messages = "its kernel killed the virtual machine".into();
+                Self::Shortage { shortage: Shortage::Memory, messages }
+            }
+            other => other,
+        }
+    }
+
     fn kind(&self) -> FailureKind {
         match self {
             Self::BuildMismatch { .. } => FailureKind::BuildMismatch,

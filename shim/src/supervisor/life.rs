@@ -92,7 +92,7 @@ pub(crate) async fn live(
     owner: &mut Owner,
     signals: &mut Signals,
 ) -> ExitRecord {
-    let Started { mut machine, up, listener } = started;
+    let Started { mut machine, up, listener, oom_kills } = started;
     let Up { events, calls, .. } = up;
     let gate = Gate::new();
     let acceptor = tokio::spawn(sock::serve(listener, machine.opener.clone(), gate.clone()));
@@ -102,7 +102,7 @@ pub(crate) async fn live(
     let mut channel_over = false;
     let mut power_off = tokio::task::JoinSet::new();
     let mut claims = tokio::task::JoinSet::new();
-    let mut limit = std::pin::pin!(limits::reached(spec, calls.clone(), life.gate.clone()));
+    let mut limit = std::pin::pin!(limits::reached(spec.limits, calls.clone(), life.gate.clone()));
     let mut watch_limits = true;
 
     let end = loop {
@@ -139,10 +139,11 @@ pub(crate) async fn live(
                 }
             },
             Some(over) = claims.join_next() => match over.unwrap_or_else(|error| Err(error.into())) {
-                Ok(Claimed { detach, monitor, stages }) => {
+                Ok(Claimed { detach, limits, monitor, stages }) => {
                     log!("claimed{}", if detach { ", detached" } else { "" });
                     machine.monitor = monitor;
                     standing.claim(detach);
+                    limit.set(limits::reached(limits, calls.clone(), life.gate.clone()));
                     if *standing == Standing::Detached {
                         owner.let_go();
                         watch_owner = false;
@@ -179,6 +180,7 @@ pub(crate) async fn live(
             power_off.spawn(async move { calls.power_off(grace).await });
         }
     };
+    let oom_kills = oom_kills.have_risen();
     life.gate.close();
     acceptor.abort();
     life.late_events().await;
@@ -191,7 +193,14 @@ pub(crate) async fn live(
         log!("the engine's end can't be read: {error}");
         End::Exited(-1)
     });
-    let facts = Facts { engine, bye: life.bye, asked: life.asked, forced: life.forced };
+    let facts = Facts {
+        engine,
+        bye: life.bye,
+        asked: life.asked,
+        forced: life.forced,
+        killed: machine.process.was_killed(),
+        oom_kills,
+    };
     exit::record(facts, &machine.console.last_words().await)
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use boxlite_proto::shim::ShimSpec;
+use boxlite_proto::shim::Limits;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::agent::Calls;
@@ -18,17 +18,17 @@ const LOOKS: u32 = 8;
 const SHORTEST: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Completes when the box is to be stopped, and says why. Never, where it has no limit.
-pub(crate) async fn reached(spec: &ShimSpec, calls: Calls, gate: Gate) -> StopReason {
+/// Completes when the box, whose life begins now, is to be stopped, and says why. Never, where it has no limit.
+pub(crate) async fn reached(limits: Limits, calls: Calls, gate: Gate) -> StopReason {
     let began = Instant::now();
     let lifetime = async {
-        match spec.max_lifetime_ms {
+        match limits.max_lifetime_ms {
             0 => std::future::pending().await,
             limit => sleep_until(began + Duration::from_millis(limit)).await,
         }
     };
     let idle = async {
-        match spec.idle_timeout_ms {
+        match limits.idle_timeout_ms {
             0 => std::future::pending().await,
             limit => idle_for(Duration::from_millis(limit), &calls, &gate).await,
         }

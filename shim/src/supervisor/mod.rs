@@ -15,6 +15,7 @@ mod life;
 mod limits;
 mod log;
 mod machine;
+mod oom;
 mod owner;
 mod pidfile;
 mod program;

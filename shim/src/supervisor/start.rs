@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::failure::StartError;
 use super::log::log;
 use super::machine::{Hosted, Up, bring_up, stage};
+use super::oom::OomKills;
 use super::owner::Owner;
 use super::signals::Signals;
 use super::{sock, transfer_disk};
@@ -25,6 +26,8 @@ pub(crate) struct Started {
     pub(crate) machine: Hosted,
     pub(crate) up: Up,
     pub(crate) listener: UnixListener,
+    /// From before the machine.
+    pub(crate) oom_kills: OomKills,
 }
 
 /// Why a start failed, the step it was at, and the console's end.
@@ -48,6 +51,7 @@ pub(crate) async fn start(
         known => known,
     };
     let boot = Boot { verbosity: Verbosity::Quiet, tsc_khz };
+    let oom_kills = OomKills::now();
     let mut machine = engine.launch(spec, boot).and_then(Hosted::adopt).map_err(at_once)?;
     log!("engine {:?} runs as process {}", spec.engine, machine.process.id());
     step.done(stage::ENGINE);
@@ -84,10 +88,11 @@ pub(crate) async fn start(
                 "" => log!("ready"),
                 kernel => log!("ready: Linux {kernel}, clocksource {}", configured.clocksource),
             }
-            return Ok(Started { machine, up, listener });
+            return Ok(Started { machine, up, listener, oom_kills });
         }
         Err(error) => error,
     };
+    let error = error.of_memory(&oom_kills);
     machine.process.kill();
     let _ = machine.process.ended().await;
     let mut console = machine.console.last_words().await;

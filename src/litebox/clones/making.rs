@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use boxlite_proto::shim::{Course, EngineKind, FailureKind, Progress, ShimSpec, files};
+use boxlite_proto::shim::{Course, EngineKind, FailureKind, Limits, Progress, ShimSpec, files};
 use serde_json::json;
 
 use super::{set_up_of, shape_of};
@@ -209,9 +209,7 @@ fn shim_spec(shape: &Shape, draft: &Draft) -> ShimSpec {
         tsc_khz: shape.tsc_khz,
         boot_deadline_ms: freeze_deadline().as_millis() as u64,
         stop_grace_ms: 0,
-        pids_max: 0,
-        max_lifetime_ms: 0,
-        idle_timeout_ms: 0,
+        limits: Limits::default(),
         test_hooks: false,
         spare: false,
         rehearse: false,

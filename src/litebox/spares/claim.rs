@@ -16,6 +16,7 @@ use crate::executor;
 use crate::layout::BoxLayout;
 use crate::litebox::core::Core;
 use crate::litebox::live::Recipe;
+use crate::litebox::plan::limits_of;
 use crate::litebox::record::BoxRecord;
 use crate::portal::Portal;
 use crate::vmm::Started;
@@ -83,7 +84,8 @@ async fn turn(
     let mut at = now();
     let mut stages = vec![("directory".to_owned(), at)];
     let portal = spare.live.portal().moved(&paths.agent_socket());
-    let claim = Claim { hostname: hostname.to_owned(), detach: recipe.spec.options.detach, image_disk };
+    let detach = recipe.spec.options.detach;
+    let claim = Claim { hostname: hostname.to_owned(), detach, image_disk, limits: limits_of(&recipe.spec) };
     // A directory without a row is nobody's: once the box can hold data, its row must survive a crash of the host.
     let (claimed, kept) = tokio::join!(spare.owner.claim(claim), core.query(|database| database.sync()));
     let steps = claimed?;

@@ -66,15 +66,22 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn what_a_command_or_a_name_decides_makes_no_kind() {
+    fn what_a_command_or_the_claim_decides_makes_no_kind() {
         let plain = BoxSpec { options: BoxOptions::default(), extras: RawBoxExtras::default() };
         let mut other = plain.clone();
         other.options.env.push(("A".into(), "b".into()));
         other.options.user = Some("1000".into());
         other.options.detach = true;
+        other.options.pids_max = Some(9);
+        other.options.cpu_millis = Some(9);
+        other.options.max_open_files = Some(9);
+        other.options.max_lifetime = Some(Duration::from_secs(9));
+        other.options.idle_timeout = Some(Duration::from_secs(9));
         other.options.labels.insert("a".into(), "b".into());
         assert_eq!(Kind::of(&plain), Kind::of(&other));
         assert_eq!(Kind::of(&plain), Kind::of(&Kind::of(&plain).spec()));

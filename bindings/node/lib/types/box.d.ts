@@ -34,6 +34,8 @@ export interface BoxOptions {
     idleTimeout?: number;
     /** How many processes and threads there may be in the box, over all commands; 0: as many as by default. */
     pidsMax?: number;
+    /** Thousandths of one CPU for all commands of the box together; 0, the default: what its vCPUs give. */
+    cpuMillis?: number;
     /** Descriptors of each process of a command; 0, the default: 1024, and more for a program that asks. */
     maxOpenFiles?: number;
 }
@@ -64,10 +66,11 @@ export interface BoxEnd {
     /**
      * stopped: by a call, or a signal to its shim; owner-gone: the process that started it went away; main-exited:
      * reserved, as a box has no main command today; crashed: its virtual machine ended by a fault; killed: it did not stop
-     * in time, or its shim was killed; removed: and how it ended before is not known; lifetime, idle: see BoxOptions. Later
-     * versions may have more.
+     * in time, or its shim was killed; removed: and how it ended before is not known; lifetime, idle: see BoxOptions;
+     * out-of-memory: the host's kernel killed its virtual machine for want of memory. Later versions may have more.
      */
-    reason: 'stopped' | 'owner-gone' | 'main-exited' | 'crashed' | 'killed' | 'removed' | 'lifetime' | 'idle' | 'unknown';
+    reason: 'stopped' | 'owner-gone' | 'main-exited' | 'crashed' | 'killed' | 'removed' | 'lifetime' | 'idle' | 'out-of-memory'
+        | 'unknown';
     /** A sentence for a person, of a crash with the end of the guest's console. */
     message: string;
 }
