@@ -471,7 +471,7 @@ int main(void)
     cut("shutdown", INSTANTS, start_a_runtime, shut_down, after_shutdown);
     open_maker();
     /* A machine boots for each, which takes seconds. */
-    cut("prepare", INSTANTS / 4, forget_templates, prepare, after_prepare);
+    cut("prepare", INSTANTS, forget_templates, prepare, after_prepare);
     close_runtime(maker);
 
     boxlite_execution_free(running);

@@ -21,7 +21,27 @@ phase() {
     [ "$outcome" = ok ]
 }
 
+# beside NAME COMMAND...: starts it, to run along with the phases that follow. Its own phase is `phase NAME ended NAME`.
+declare -A running=()
+mkdir -p "$target"
+beside() {
+    local name=$1
+    shift
+    "$@" >"$target/beside-$name.log" 2>&1 &
+    running[$name]=$!
+}
+
+# ended NAME: waits for what was started beside, shows what it said, and is its outcome.
+ended() {
+    local outcome=0
+    wait "${running[$1]}" || outcome=$?
+    cat "$target/beside-$1.log"
+    rm -f "$target/beside-$1.log"
+    return "$outcome"
+}
+
 finish() {
+    wait
     printf '\n==> phases\n'
     printf '%s\n' "${summary[@]}"
     [ "${#failed[@]}" -eq 0 ] || die "failed: ${failed[*]}"
@@ -48,12 +68,14 @@ leftovers() {
 }
 
 phase "set-up" scripts/setup.sh || finish
+beside Debian scripts/make-debian-image.sh
 phase "build" env BOXLITE_BUILD_TESTS=1 scripts/build.sh || finish
+phase "test image: Debian" ended Debian || finish
 phase "test image: busybox" scripts/make-busybox-image.sh || finish
-phase "test image: Debian" scripts/make-debian-image.sh || finish
 phase "test image: hostile init" scripts/make-hostile-init.sh || finish
+beside scripts scripts/test-scripts.sh
 phase "lint" scripts/lint.sh || true
-phase "scripts" scripts/test-scripts.sh || true
+phase "scripts" ended scripts || true
 phase "cargo test" cargo test --release --locked --workspace --no-fail-fast || true
 phase "ctest" c_tests || true
 phase "node" scripts/test-node.sh || true
