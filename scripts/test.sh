@@ -42,6 +42,7 @@ ended() {
 
 finish() {
     wait
+    rm -f "$target"/beside-*.log
     printf '\n==> phases\n'
     printf '%s\n' "${summary[@]}"
     [ "${#failed[@]}" -eq 0 ] || die "failed: ${failed[*]}"

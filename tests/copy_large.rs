@@ -78,7 +78,8 @@ async fn large_copies() {
 }
 
 async fn every_length_arrives(bench: &Bench) {
-    bench.into(&bench.dir.path().join("."), "/small").await.expect("an empty directory");
+    fs::write(bench.host("small"), content(200_000, 7)).expect("a file");
+    bench.into(&bench.host("small"), "/small").await.expect("into the box");
     assert_eq!(bench.used(), 0, "what is small goes by stream");
     let lengths =
         [256 * 1024 - 1, 256 * 1024 + 1, MIB - 1, MIB, 2 * MIB, 2 * MIB + 511, 8 * MIB + 4097, 21 * MIB + 7];

@@ -49,6 +49,11 @@ pub fn is_aligned(bytes: &[u8]) -> bool {
     bytes.as_ptr().align_offset(SECTOR) == 0 && bytes.len().is_multiple_of(SECTOR)
 }
 
+/// The file system, or this piece of the file, has no such way.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
 /// Reads a file, around the page cache as long as that goes.
 pub(crate) struct Reader<'a> {
     file: &'a File,
@@ -68,7 +73,7 @@ impl<'a> Reader<'a> {
         if self.is_direct {
             let room = length.next_multiple_of(SECTOR).min(memory.len());
             match self.file.read_at(&mut memory[..room], offset) {
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.give_up()?,
+                Err(error) if is_refusal(&error) => self.give_up()?,
                 // A file that has grown gives more than was asked for.
                 read => return read.map(|read| read.min(length)),
             }
@@ -119,7 +124,7 @@ impl<'a> Writer<'a> {
             carried.length = 0;
             let block = self.at - BLOCK as u64;
             match self.file.write_all_at(carried.block.bytes(), block) {
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                Err(error) if is_refusal(&error) => {
                     sys::set_direct(self.file.as_fd(), false)?;
                     self.file.write_all_at(carried.block.bytes(), block)?;
                     self.direct = None;
@@ -135,7 +140,7 @@ impl<'a> Writer<'a> {
             return self.put(bytes);
         }
         match self.file.write_all_at(&bytes[..whole], self.at) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Err(error) if is_refusal(&error) => {
                 self.give_up()?;
                 return self.put(bytes);
             }

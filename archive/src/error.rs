@@ -96,7 +96,31 @@ pub enum RemoteKind {
     Archive,
 }
 
+/// An error of the place where a stream's bytes lie, on its way through `Read` and `Write`: none of the stream itself.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {place}: {error}")]
+pub struct PlaceError {
+    action: &'static str,
+    place: &'static str,
+    error: io::Error,
+}
+
+impl PlaceError {
+    /// The error, marked.
+    pub fn mark(action: &'static str, place: &'static str) -> impl FnOnce(io::Error) -> io::Error {
+        move |error| io::Error::other(Self { action, place, error })
+    }
+}
+
 impl CopyError {
+    /// What a stream failed with.
+    pub fn stream(error: io::Error) -> Self {
+        match error.downcast::<PlaceError>() {
+            Ok(PlaceError { action, place, error }) => Self::path(action, place.as_bytes(), error),
+            Err(error) => Self::Stream(error),
+        }
+    }
+
     /// An error about `path`.
     pub fn path(action: &'static str, path: &[u8], error: io::Error) -> Self {
         Self::Path { action, path: path.to_vec(), error }

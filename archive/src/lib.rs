@@ -4,6 +4,7 @@
 //! that could block is opened, no file has its name before it is complete. Knows nothing of boxes.
 
 pub mod direct;
+mod draft;
 mod error;
 mod pack;
 mod sys;
@@ -12,7 +13,7 @@ mod target;
 mod unpack;
 mod write;
 
-pub use error::{CopyError, RemoteKind, TarError};
+pub use error::{CopyError, PlaceError, RemoteKind, TarError};
 pub use pack::{PackOptions, Packed, pack};
 pub use unpack::{Place, UnpackOptions, Unpacked, unpack};
 pub use write::{Header, Stream, TarWriter};

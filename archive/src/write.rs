@@ -82,7 +82,7 @@ impl<W: Write> TarWriter<W> {
     /// # Errors
     /// As [`TarWriter::header`].
     pub fn data(&mut self, bytes: &[u8]) -> Result<(), CopyError> {
-        self.out.write_all(bytes).map_err(CopyError::Stream)
+        self.out.write_all(bytes).map_err(CopyError::stream)
     }
 
     /// Fills the last block of an entry that had `size` bytes.
@@ -100,7 +100,7 @@ impl<W: Write> TarWriter<W> {
     /// As [`TarWriter::header`].
     pub fn finish(mut self) -> Result<W, CopyError> {
         self.data(&ZEROS[..2 * BLOCK])?;
-        self.out.flush().map_err(CopyError::Stream)?;
+        self.out.flush().map_err(CopyError::stream)?;
         Ok(self.out)
     }
 
@@ -156,7 +156,7 @@ impl<W: Write> TarWriter<W> {
         block[257..265].copy_from_slice(b"ustar\x0000");
         let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
         octal(&mut block[148..155], sum);
-        self.out.write_all(&block).map_err(CopyError::Stream)
+        self.out.write_all(&block).map_err(CopyError::stream)
     }
 }
 
@@ -223,7 +223,7 @@ impl<R: io::Read> crate::tar::Source for Stream<R> {
                 Ok(0) => return Ok(&[]),
                 Ok(length) => (self.from, self.to) = (0, length),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(CopyError::Stream(error)),
+                Err(error) => return Err(CopyError::stream(error)),
             }
         }
         let from = self.from;

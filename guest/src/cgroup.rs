@@ -104,6 +104,7 @@ impl BoxCgroup {
         if *written == Some(limits) {
             return Ok(());
         }
+        *written = None;
         for (file, value) in box_files(limits) {
             write_at(self.dir.as_fd(), file, &value)
                 .step(|| format!("limit the box: write '{value}' to its {file}"))?;

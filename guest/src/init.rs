@@ -6,10 +6,10 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::Mode;
@@ -61,8 +61,12 @@ impl BoxInit {
             open(path("ns/mnt").as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).step(step)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(path("root").as_str(), flags, Mode::empty()).step(step)?;
-        let program = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-            .step(|| "open the agent's program".into())?;
+        let step = || "open the agent's program".into();
+        let program = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).step(step)?;
+        // A copy has something else under that number.
+        let number = fcntl(&program, FcntlArg::F_DUPFD_CLOEXEC(boxlite_proto::copy::DISK + 1)).step(step)?;
+        // SAFETY: the call has just made this descriptor; nobody else has it.
+        let program = unsafe { OwnedFd::from_raw_fd(number) };
         // Applies to children: from here on the agent can make no threads, which it never does.
         setns(&pidfd, CloneFlags::CLONE_NEWPID).step(step)?;
         Ok(Self { pidfd, mount_ns, root, program })

@@ -1,9 +1,9 @@
 //! How the bytes of a copy travel: in its stream, or on a disk of which the stream only says what lies there.
 //!
 //! An engine moves what a disk holds at the speed of memory, and the bytes of a stream some kilobytes at a time. So each
-//! machine has a transfer disk, which holds nothing between copies. It is divided into [`LANES`], one per copy, and a lane
+//! machine has a transfer disk, of which nothing is kept. It is divided into [`LANES`], one per copy, and a lane
 //! into [`SLOTS`], which the sender fills in turn. Whoever uses a lane has locked it on its own side: the host in its
-//! locks, the guest on the device; the guest's side tells the host when it has.
+//! locks, the guest on the device. The guest's side says first whether it has, and the copy goes by stream where it has not.
 //!
 //! The sender's stream carries messages, eight bytes each, little endian:
 //!
@@ -13,8 +13,8 @@
 //! 'e' 0 0 0 0:u32           all has been sent: an end without this word is a cut
 //! ```
 //!
-//! The stream the other way carries single bytes: [`LOCKED`] from the guest, [`FREE`] from the receiver for each slot that
-//! it has read.
+//! Single bytes are: [`LOCKED`] or [`NO_LANE`], the guest's first; and on the stream the other way [`FREE`] from the receiver
+//! for each slot that it has read.
 
 /// Copies at a time that can use the disk. Those above go by stream.
 pub const LANES: u32 = 8;
@@ -31,6 +31,8 @@ pub const BY_STREAM: u64 = 256 * 1024;
 
 /// The guest has its lane.
 pub const LOCKED: u8 = b'l';
+/// The guest has no lane.
+pub const NO_LANE: u8 = b'n';
 /// The receiver has read a slot.
 pub const FREE: u8 = b'f';
 

@@ -203,7 +203,8 @@ pub struct BoxOptions {
     pub idle_timeout: Option<Duration>,
     /// How many processes there may be in it; default: what the agent allows.
     pub pids_max: Option<u32>,
-    /// Thousandths of one CPU that all its commands together may use, up to 256,000; default and 0: what its vCPUs give.
+    /// Thousandths of one CPU that all its commands together may use, 10 to 256,000 (less counts as 10); default and 0: what its
+    /// vCPUs give.
     pub cpu_millis: Option<u32>,
     /// How many files each process of a command may have open, soft and hard (`RLIMIT_NOFILE`); default: 1024, and 1,048,576
     /// for those who ask. A command's own limit counts where it is lower.

@@ -73,7 +73,7 @@ pub(super) fn spec(spec: &BoxSpec) -> BoxliteResult<()> {
     if let Some(millis) = options.cpu_millis.filter(|millis| *millis > MOST_CPU_MILLIS) {
         return wrong(
             "cpu_millis",
-            &format!("cpu_millis is {millis}: it may be 1 to {MOST_CPU_MILLIS}"),
+            &format!("cpu_millis is {millis}: it may be 0 to {MOST_CPU_MILLIS}"),
             "give thousandths of one CPU, or leave it unset for no limit",
         );
     }

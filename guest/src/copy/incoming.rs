@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use boxlite_archive::CopyError;
 use boxlite_archive::direct::{Aligned, SECTOR};
 use boxlite_archive::tar::Source;
-use boxlite_proto::transfer::{FREE, LOCKED, MESSAGE, Message, SLOT_BYTES};
+use boxlite_proto::transfer::{FREE, MESSAGE, Message, SLOT_BYTES};
 
 use super::lane::Lane;
 
@@ -32,16 +32,9 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Tells the host that the lane is locked, where there is one.
-    pub(super) fn new(stream: File, mut answers: File, lane: Option<Lane>) -> io::Result<Self> {
-        let room = if lane.is_some() {
-            answers.write_all(&[LOCKED])?;
-            SLOT_BYTES as usize
-        } else {
-            CHUNK
-        };
-        let buffer = Aligned::new(room);
-        Ok(Self { stream, answers, lane, slot: 0, buffer, from: 0, to: 0, follow: 0, has_ended: false })
+    pub(super) fn new(stream: File, answers: File, lane: Option<Lane>) -> Self {
+        let buffer = Aligned::new(if lane.is_some() { SLOT_BYTES as usize } else { CHUNK });
+        Self { stream, answers, lane, slot: 0, buffer, from: 0, to: 0, follow: 0, has_ended: false }
     }
 
     /// Takes the next bytes into the buffer, or notes that there are none.
@@ -87,7 +80,7 @@ impl Source for Incoming {
         while self.from == self.to && !self.has_ended {
             match self.refill() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                refilled => refilled.map_err(CopyError::Stream)?,
+                refilled => refilled.map_err(CopyError::stream)?,
             }
         }
         let from = self.from;

@@ -17,8 +17,8 @@ use std::process::ExitCode;
 
 use boxlite_archive::direct::Aligned;
 use boxlite_archive::{CopyError, PackOptions, Place, UnpackOptions, pack, unpack};
-use boxlite_proto::copy;
 use boxlite_proto::transfer::SLOT_BYTES;
+use boxlite_proto::{copy, transfer};
 
 use incoming::Incoming;
 use lane::Lane;
@@ -71,11 +71,11 @@ fn run(arguments: &[&[u8]]) -> Result<(), CopyError> {
 
 /// What the host takes.
 fn give(lane: &[u8], make: impl FnOnce(&mut Outgoing) -> Result<(), CopyError>) -> Result<(), CopyError> {
-    let lane = Lane::open(lane).map_err(CopyError::Stream)?;
-    let (stream, answers) = (standard(io::stdout().as_fd())?, standard(io::stdin().as_fd())?);
-    let mut out = Outgoing::new(stream, answers, lane).map_err(CopyError::Stream)?;
+    let (mut stream, answers) = (standard(io::stdout().as_fd())?, standard(io::stdin().as_fd())?);
+    let lane = open_lane(lane, &mut stream)?;
+    let mut out = Outgoing::new(stream, answers, lane);
     make(&mut out)?;
-    out.end().map_err(CopyError::Stream)
+    out.end().map_err(CopyError::stream)
 }
 
 /// What the host gives.
@@ -89,15 +89,26 @@ fn take(lane: &[u8], place: Place<'_>, options: &[u8]) -> Result<(), CopyError> 
         through_links: true,
         direct: lane != copy::NO_LANE.as_bytes(),
     };
-    let lane = Lane::open(lane).map_err(CopyError::Stream)?;
-    let (stream, answers) = (standard(io::stdin().as_fd())?, standard(io::stdout().as_fd())?);
-    let input = Incoming::new(stream, answers, lane).map_err(CopyError::Stream)?;
-    unpack(input, place, options).map(drop)
+    let (stream, mut answers) = (standard(io::stdin().as_fd())?, standard(io::stdout().as_fd())?);
+    let lane = open_lane(lane, &mut answers)?;
+    unpack(Incoming::new(stream, answers, lane), place, options).map(drop)
+}
+
+/// The lane that the arguments name, if any; where they do, the host is told whether it can be used.
+fn open_lane(name: &[u8], stdout: &mut File) -> Result<Option<Lane>, CopyError> {
+    if name == copy::NO_LANE.as_bytes() {
+        return Ok(None);
+    }
+    let number = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+    let lane = number.map_or(Ok(None), Lane::open).map_err(CopyError::stream)?;
+    let word = if lane.is_some() { transfer::LOCKED } else { transfer::NO_LANE };
+    stdout.write_all(&[word]).map_err(CopyError::stream)?;
+    Ok(lane)
 }
 
 /// A standard stream without the buffers that are made for text.
 fn standard(standard: BorrowedFd<'_>) -> Result<File, CopyError> {
-    standard.try_clone_to_owned().map(File::from).map_err(CopyError::Stream)
+    standard.try_clone_to_owned().map(File::from).map_err(CopyError::stream)
 }
 
 /// What the agent says; root's, should it say nothing.
@@ -134,7 +145,7 @@ fn read(path: &[u8], limit: u64, out: &mut Outgoing) -> Result<(), CopyError> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             read => read.map_err(failed)?,
         };
-        out.write_all(&buffer.bytes()[..length]).map_err(CopyError::Stream)?;
+        out.write_all(&buffer.bytes()[..length]).map_err(CopyError::stream)?;
         total += length as u64;
     }
     if total > limit { Err(too_large()) } else { Ok(()) }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use boxlite_archive::direct::{Aligned, SECTOR, is_aligned};
-use boxlite_proto::transfer::{BY_STREAM, FREE, LOCKED, Message, SLOT_BYTES, SLOTS};
+use boxlite_proto::transfer::{BY_STREAM, FREE, Message, SLOT_BYTES, SLOTS};
 
 use super::lane::Lane;
 
@@ -32,13 +32,9 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Tells the host that the lane is locked, where there is one.
-    pub(super) fn new(mut stream: File, answers: File, lane: Option<Lane>) -> io::Result<Self> {
-        if lane.is_some() {
-            stream.write_all(&[LOCKED])?;
-        }
+    pub(super) fn new(stream: File, answers: File, lane: Option<Lane>) -> Self {
         let gathered = Aligned::new(ROOM);
-        Ok(Self { stream, answers, lane, by_stream: 0, slot: 0, at: 0, in_flight: 0, gathered, length: 0 })
+        Self { stream, answers, lane, by_stream: 0, slot: 0, at: 0, in_flight: 0, gathered, length: 0 }
     }
 
     /// Says that this was all.

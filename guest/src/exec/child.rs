@@ -84,11 +84,11 @@ impl Told {
     }
 }
 
-/// The agent's own program.
+/// The agent's own program. Neither of the descriptors is `boxlite_proto::copy::DISK` itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnProgram {
     pub(crate) program: i32,
-    /// The transfer disk, where the machine has one; never `boxlite_proto::copy::DISK` itself.
+    /// The transfer disk, where the copy has a lane.
     pub(crate) disk: Option<i32>,
 }
 

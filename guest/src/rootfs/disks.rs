@@ -24,9 +24,15 @@ pub(crate) fn find(serial: &'static str) -> Result<PathBuf, AgentError> {
 /// will have it. `None`: the machine has no such disk.
 pub(crate) fn open_transfer() -> io::Result<Option<OwnedFd>> {
     // Once open it stays so: the last to close a disk has all of its cache looked through.
-    static DEVICE: OnceLock<Option<(PathBuf, File)>> = OnceLock::new();
-    let find = || find(serial::TRANSFER).ok().and_then(|path| Some((path.clone(), File::open(path).ok()?)));
-    let Some((device, _)) = DEVICE.get_or_init(find) else { return Ok(None) };
+    static DEVICE: OnceLock<(PathBuf, File)> = OnceLock::new();
+    let (device, _) = match DEVICE.get() {
+        Some(found) => found,
+        None => {
+            let Ok(path) = find(serial::TRANSFER) else { return Ok(None) };
+            let disk = File::open(&path)?;
+            DEVICE.get_or_init(|| (path, disk))
+        }
+    };
     let disk = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(device)?;
     let number = fcntl(&disk, FcntlArg::F_DUPFD_CLOEXEC(copy::DISK + 1))?;
     // SAFETY: the call has just made this descriptor; nobody else has it.

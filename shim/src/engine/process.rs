@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -111,7 +112,10 @@ impl Process {
     /// SIGKILL. Does nothing to a process that has ended.
     pub(crate) fn kill(&mut self) {
         if self.end.is_none() {
-            self.was_killed = true;
+            // One that is dead and not reaped yet has died of something else.
+            let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            let is_dead = poll(&mut look, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+            self.was_killed |= !is_dead;
             // It fails only when the process has ended, which is what is wanted.
             let _ = sys::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
         }

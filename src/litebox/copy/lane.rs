@@ -1,12 +1,13 @@
 //! One copy's lane of a box's transfer disk, on the host's side.
 //!
 //! Owns the lock on it and its file. Without a lane, because all are taken or there is no room for one, a copy goes by
-//! stream, so nothing here is an error.
+//! stream, so only its use can fail.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use boxlite_archive::PlaceError;
 use boxlite_proto::transfer::{LANE_BYTES, LANES, slot_offset};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -15,7 +16,10 @@ use crate::litebox::core::Core;
 use crate::lock::LockGuard;
 use crate::model::id::BoxID;
 
-/// A lane that no other copy uses.
+/// The disk, for messages.
+const PLACE: &str = "the box's transfer disk";
+
+/// A lane that no other copy uses, on this side.
 #[derive(Debug)]
 pub(super) struct Lane {
     disk: File,
@@ -24,7 +28,8 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// A lane of the box, if there is a free one. Short.
+    /// A lane of the box, if there is a free one and room for it on the host: a full disk is noticed here, and not by a
+    /// machine. Blocking, but short.
     pub(super) fn claim(core: &Core, id: &BoxID) -> Option<Self> {
         let path = core.layout.of_box(id).transfer_disk();
         let disk = File::options().read(true).write(true).open(path).ok()?;
@@ -34,14 +39,14 @@ impl Lane {
                 Some((number, lock))
             })
             .map(|(number, lock)| Self { disk, number, _lock: lock })
+            .filter(Self::reserve)
     }
 
     pub(super) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Whether the host's file system has room for it: a full one is noticed here, and not by a machine.
-    pub(super) fn reserve(&self) -> bool {
+    fn reserve(&self) -> bool {
         let (from, length) = (slot_offset(self.number, 0).cast_signed(), LANE_BYTES.cast_signed());
         match fallocate(&self.disk, FallocateFlags::empty(), from, length) {
             // A file system that can't reserve: what is written will tell.
@@ -51,10 +56,12 @@ impl Lane {
     }
 
     pub(super) fn write_at(&self, slot: u32, at: u32, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write_all_at(bytes, slot_offset(self.number, slot) + u64::from(at))
+        let failed = PlaceError::mark("write to", PLACE);
+        self.disk.write_all_at(bytes, slot_offset(self.number, slot) + u64::from(at)).map_err(failed)
     }
 
     pub(super) fn read_at(&self, slot: u32, at: u32, bytes: &mut [u8]) -> io::Result<()> {
-        self.disk.read_exact_at(bytes, slot_offset(self.number, slot) + u64::from(at))
+        let failed = PlaceError::mark("read", PLACE);
+        self.disk.read_exact_at(bytes, slot_offset(self.number, slot) + u64::from(at)).map_err(failed)
     }
 }

@@ -163,7 +163,8 @@ impl LiteBox {
                 OsString::from_vec(name.clone()),
                 options.letters(dry_run),
             ];
-            let (source, amount) = (source.clone(), Amount::OfFile(source.clone()));
+            let amount = if dry_run { Amount::AtMost(0) } else { Amount::OfFile(source.clone()) };
+            let source = source.clone();
             let job = Job::into_box(arguments, move |wire| pack(&source, b".", wire, packing));
             let packed = self.transfer(job.of(amount), &progress).await?;
             report = CopyReport { bytes: packed.bytes, entries: packed.entries };

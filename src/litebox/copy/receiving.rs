@@ -4,9 +4,10 @@
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use boxlite_archive::CopyError;
-use boxlite_proto::transfer::{FREE, LOCKED, MESSAGE, Message};
+use boxlite_proto::transfer::{FREE, LOCKED, MESSAGE, Message, NO_LANE};
 use nix::poll::PollFlags;
 
 use super::lane::Lane;
@@ -15,9 +16,9 @@ use super::wire::{CHUNK, Wire};
 /// The receiver.
 pub(super) struct Receiving {
     wire: Wire,
-    lane: Option<Lane>,
-    /// The lane is the box's, too.
-    is_locked: bool,
+    lane: Option<Arc<Lane>>,
+    /// The box has not said yet whether it has the lane, too.
+    is_asked: bool,
     slot: u32,
     next: Next,
 }
@@ -36,15 +37,16 @@ enum Next {
 }
 
 impl Receiving {
-    pub(super) fn new(wire: Wire, lane: Option<Lane>) -> Self {
-        Self { wire, lane, is_locked: false, slot: 0, next: Next::Message }
+    pub(super) fn new(wire: Wire, lane: Option<Arc<Lane>>) -> Self {
+        let is_asked = lane.is_some();
+        Self { wire, lane, is_asked, slot: 0, next: Next::Message }
     }
 
     /// Passes on what comes to `sink`, to its end.
     pub(super) fn drain_to(&mut self, sink: &OwnedFd) -> Result<(), CopyError> {
         let mut buffer = vec![0; CHUNK];
         loop {
-            let read = self.read(&mut buffer).map_err(CopyError::Stream)?;
+            let read = self.read(&mut buffer).map_err(CopyError::stream)?;
             if read == 0 {
                 return Ok(());
             }
@@ -64,18 +66,19 @@ impl Receiving {
         Read::by_ref(self)
             .take(limit.saturating_add(1))
             .read_to_end(&mut bytes)
-            .map_err(CopyError::Stream)?;
+            .map_err(CopyError::stream)?;
         Ok(bytes)
     }
 
     fn message(&mut self) -> io::Result<Next> {
-        if self.lane.is_some() && !self.is_locked {
+        if std::mem::take(&mut self.is_asked) {
             let mut word = [0];
             self.wire.read_exact(&mut word)?;
-            if word != [LOCKED] {
-                return Err(io::ErrorKind::InvalidData.into());
+            match word {
+                [LOCKED] => {}
+                [NO_LANE] => self.lane = None,
+                _ => return Err(io::ErrorKind::InvalidData.into()),
             }
-            self.is_locked = true;
         }
         let mut wire = [0; MESSAGE];
         self.wire.read_exact(&mut wire)?;

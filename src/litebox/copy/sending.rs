@@ -4,9 +4,10 @@
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use boxlite_archive::CopyError;
-use boxlite_proto::transfer::{BY_STREAM, FREE, LOCKED, Message, SLOT_BYTES, SLOTS};
+use boxlite_proto::transfer::{BY_STREAM, FREE, LOCKED, Message, NO_LANE, SLOT_BYTES, SLOTS};
 use nix::poll::PollFlags;
 
 use super::lane::Lane;
@@ -18,7 +19,7 @@ const ROOM: usize = 64 * 1024;
 /// The sender.
 pub(super) struct Sending {
     wire: Wire,
-    lane: Option<Lane>,
+    lane: Option<Arc<Lane>>,
     way: Way,
     /// Bytes that went by stream.
     by_stream: u64,
@@ -38,7 +39,7 @@ enum Way {
 }
 
 impl Sending {
-    pub(super) fn new(wire: Wire, lane: Option<Lane>) -> Self {
+    pub(super) fn new(wire: Wire, lane: Option<Arc<Lane>>) -> Self {
         Self { wire, lane, way: Way::ByStream, by_stream: 0, gathered: Vec::with_capacity(ROOM) }
     }
 
@@ -52,7 +53,7 @@ impl Sending {
             if read == 0 {
                 return Ok(());
             }
-            self.write_all(&buffer[..read]).map_err(CopyError::Stream)?;
+            self.write_all(&buffer[..read]).map_err(CopyError::stream)?;
         }
     }
 
@@ -76,14 +77,14 @@ impl Sending {
         Ok(())
     }
 
-    /// From here on by lane, once the box has locked it and if there is room for it.
+    /// From here on by lane, if the box has it, too.
     fn turn_to_lane(&mut self) -> io::Result<()> {
-        let Some(lane) = self.lane.as_ref() else { return Ok(()) };
-        self.wire.expect_answer(LOCKED)?;
-        if lane.reserve() {
-            self.way = Way::ByLane { slot: 0, at: 0, in_flight: 0 };
-        } else {
-            self.lane = None;
+        if self.lane.is_some() {
+            match self.wire.await_answer()? {
+                LOCKED => self.way = Way::ByLane { slot: 0, at: 0, in_flight: 0 },
+                NO_LANE => self.lane = None,
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
         }
         Ok(())
     }
@@ -99,7 +100,9 @@ impl Sending {
         *at = 0;
         *in_flight += 1;
         if *in_flight == SLOTS {
-            self.wire.expect_answer(FREE)?;
+            if self.wire.await_answer()? != FREE {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             *in_flight -= 1;
         }
         Ok(())

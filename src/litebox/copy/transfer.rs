@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boxlite_archive::CopyError;
@@ -104,6 +105,8 @@ pub(super) async fn run<T: Send + 'static>(
     let live = exec::reach(sandbox, progress).await?;
     let (core, id) = (sandbox.core.clone(), live.id().clone());
     let lane = blocking(move || Ok(if amount.is_small() { None } else { Lane::claim(&core, &id) })).await?;
+    // Until the program's end: another copy would wait for it in the box.
+    let lane = lane.map(Arc::new);
     let lane_name = lane.as_ref().map_or_else(|| copy::NO_LANE.to_owned(), |lane| lane.number().to_string());
     let into_box = matches!(work, Work::IntoBox(_));
     // The stream in the other direction carries a lane's answers.
@@ -123,7 +126,7 @@ pub(super) async fn run<T: Send + 'static>(
     let Opened { stdin, stdout, stderr } = opened;
     let (stream, answers) = if into_box { (stdin, stdout) } else { (stdout, stdin) };
     let (stream, stderr) = (stream.ok_or_else(lost)?, stderr.ok_or_else(lost)?);
-    let (cutter, mut local) = start(stream, answers, lane, work)?;
+    let (cutter, mut local) = start(stream, answers, lane.clone(), work)?;
 
     let said = hear(stderr);
     let mut remote = std::pin::pin!(async { tokio::join!(execution.ended(), said) });
@@ -183,7 +186,7 @@ type Outcome<T> = oneshot::Receiver<Result<T, CopyError>>;
 fn start<T: Send + 'static>(
     stream: UnixStream,
     answers: Option<UnixStream>,
-    lane: Option<Lane>,
+    lane: Option<Arc<Lane>>,
     work: Work<T>,
 ) -> BoxliteResult<(Cutter, Outcome<T>)> {
     let exhausted = |error: std::io::Error| {
@@ -198,7 +201,7 @@ fn start<T: Send + 'static>(
         let done = match work {
             Work::IntoBox(work) => {
                 let mut sending = Sending::new(wire, lane);
-                work(&mut sending).and_then(|done| sending.end().map(|()| done).map_err(CopyError::Stream))
+                work(&mut sending).and_then(|done| sending.end().map(|()| done).map_err(CopyError::stream))
             }
             Work::OutOfBox(work) => work(&mut Receiving::new(wire, lane)),
         };

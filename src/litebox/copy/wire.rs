@@ -58,11 +58,11 @@ impl Wire {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Waits for this answer.
-    pub(super) fn expect_answer(&mut self, expected: u8) -> io::Result<()> {
+    /// Waits for the next answer.
+    pub(super) fn await_answer(&mut self) -> io::Result<u8> {
         let mut answer = [0];
         self.answers.as_ref().ok_or(io::ErrorKind::NotConnected)?.read_exact(&mut answer)?;
-        if answer == [expected] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+        Ok(answer[0])
     }
 
     /// Answers.
