@@ -126,7 +126,7 @@ async fn a_start_that_is_called_off_leaves_nothing() {
     let is_undone = |sandbox: &LiteBox| {
         let info = sandbox.info();
         assert_eq!((info.status, info.pid), (BoxStatus::Configured, None));
-        for file in ["shim.pid", "agent.sock", "box.qcow2"] {
+        for file in ["shim.pid", "agent.sock", "transfer", "box.qcow2"] {
             assert!(!home.path.join("boxes").join(sandbox.id().as_str()).join(file).exists(), "{file}");
         }
     };

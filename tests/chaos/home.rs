@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Files of a box that doesn't run, and those that a running one has besides.
 const AT_REST: [&str; 6] = ["box.json", "box.qcow2", "logs", "exit", "exit.previous", "shim.lock"];
-const RUNNING: [&str; 2] = ["shim.pid", "agent.sock"];
+const RUNNING: [&str; 3] = ["shim.pid", "agent.sock", "transfer"];
 const DATABASE: [&str; 3] = ["boxlite.db", "tsc-khz", "kvm-report"];
 /// Directories that are empty when nobody works.
 const EMPTY: [&str; 6] = ["locks", "tmp", "spares", "images/locks", "images/tmp", "templates/locks"];

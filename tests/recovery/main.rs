@@ -109,9 +109,9 @@ fn canonical(home: &PerTestBoxHome) -> PathBuf {
     fs::canonicalize(&home.path).unwrap()
 }
 
-/// No sockets or pid files of a box that does not run.
+/// No sockets, pid files or transfer disks of a box that does not run.
 fn assert_at_rest(dir: &Path) {
-    for name in ["shim.pid", "agent.sock"] {
+    for name in ["shim.pid", "agent.sock", "transfer"] {
         assert!(fs::symlink_metadata(dir.join(name)).is_err(), "{name} is left");
     }
 }

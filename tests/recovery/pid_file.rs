@@ -131,7 +131,7 @@ async fn a_dead_box_is_settled_whatever_its_pid_file_and_row_say() {
     }
     assert!(stranger.is_alive());
     // What is in the places of files that a shim makes keeps no box from starting, nor does a stale stopped row.
-    for name in ["shim.pid", "agent.sock"] {
+    for name in ["shim.pid", "agent.sock", "transfer"] {
         fs::create_dir_all(dir.join(name).join("sub")).unwrap();
     }
     let runtime = open(&home);

@@ -1,5 +1,5 @@
-//! A spare becomes the box that was asked for: its agent gets the box's name, the time, new entropy and its limits, its machine the
-//! box's image where it has another.
+//! A spare becomes the box that was asked for: its agent gets the box's name, the time, new entropy and its limits, its
+//! machine the box's image where it has another.
 //!
 //! Owns the order of the steps. What half a claim comes to is `life`'s to decide: nothing of it can be used.
 
