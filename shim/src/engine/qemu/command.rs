@@ -27,9 +27,6 @@ pub(crate) struct Ends {
 /// Everything that would let a taken-over QEMU become more than it is.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// Threads for reading and writing disks: one may wait for a flush without holding up the others.
-const IO_THREADS: u32 = 4;
-
 /// All arguments that follow the program's name.
 pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString> {
     let mut line = Line(Vec::with_capacity(64));
@@ -49,8 +46,6 @@ pub(crate) fn arguments(spec: &ShimSpec, boot: Boot, ends: Ends) -> Vec<OsString
     if let Some(memory) = memory {
         line.option("-object", memory.backend(spec.memory_mib));
     }
-    // Threads that write to one file at once wait for each other by spinning, which takes the CPU from the guest.
-    line.option("-object", format!("main-loop,id=main-loop,thread-pool-max={IO_THREADS}"));
     line.flag("-nodefaults");
     line.flag("-no-user-config");
     line.option("-display", "none");
