@@ -156,6 +156,11 @@ impl BoxLayout {
         self.dir.join(files::TRANSFER)
     }
 
+    /// What the shim makes of files, and has there while the box runs only.
+    pub(crate) fn run_files(&self) -> [PathBuf; 3] {
+        [self.pid_file(), self.agent_socket(), self.transfer_disk()]
+    }
+
     pub(crate) fn exit(&self) -> PathBuf {
         self.dir.join(files::EXIT)
     }

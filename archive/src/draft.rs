@@ -81,9 +81,7 @@ impl Draft {
             Err(error) => Err(error),
         }
     }
-}
 
-impl Draft {
     /// Writes the entry's content; returns how much of it there was.
     pub(crate) fn fill<S: Source<Error = CopyError>>(
         &self,

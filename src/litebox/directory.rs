@@ -83,7 +83,7 @@ fn make_dir(path: &Path) -> BoxliteResult<()> {
 
 /// Frees the names that the shim gives to files of its own.
 fn clear_places(paths: &BoxLayout) -> BoxliteResult<()> {
-    for path in [paths.pid_file(), paths.agent_socket(), paths.transfer_disk(), paths.exit_previous()] {
+    for path in paths.run_files().into_iter().chain([paths.exit_previous()]) {
         // Files are replaced; a directory can't be.
         if path.is_dir() {
             pid_file::clear(&path).map_err(|error| BoxliteError::io("delete", &path, &error))?;

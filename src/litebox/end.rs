@@ -119,10 +119,8 @@ pub(crate) fn read_exit(paths: &BoxLayout) -> Option<ExitRecord> {
 
 /// Deletes what exists only while a box runs or is being started, also what was not written to its end.
 pub(crate) fn clear_run_files(paths: &BoxLayout) {
-    let [pid, exit, record] =
-        [paths.pid_file(), paths.exit(), paths.record()].map(|path| layout::draft_of(&path));
-    let disk = layout::draft_of(&paths.box_disk());
-    for path in [paths.pid_file(), paths.agent_socket(), paths.transfer_disk(), pid, exit, record, disk] {
+    let drafts = [paths.pid_file(), paths.exit(), paths.record(), paths.box_disk()];
+    for path in paths.run_files().into_iter().chain(drafts.map(|path| layout::draft_of(&path))) {
         // What can't be deleted now is in the way of the next start, which names it.
         let _ = pid_file::clear(&path);
     }

@@ -30,7 +30,7 @@ mod transfer_disk;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use boxlite_proto::shim::{Course, ExitRecord, Progress, Report, ShimSpec};
+use boxlite_proto::shim::{Course, ExitRecord, Progress, Report, ShimSpec, files};
 
 use failure::StartError;
 use launch::Side;
@@ -132,8 +132,9 @@ fn be_the_box(spec: &ShimSpec, mut owner: Owner, began: Instant) -> ExitCode {
     // Whatever still runs on the runtime holds descriptors of the machine; after this nothing does.
     drop(runtime);
     children::end_all();
-    sock::unlink();
-    transfer_disk::unlink();
+    for name in [files::AGENT_SOCKET, files::TRANSFER] {
+        unlink(name);
+    }
     match outcome {
         Ok((record, standing)) => {
             end(&record);
@@ -149,6 +150,15 @@ fn be_the_box(spec: &ShimSpec, mut owner: Owner, began: Instant) -> ExitCode {
             }
             code
         }
+    }
+}
+
+/// Deletes a file that is of use only while the machine runs.
+fn unlink(name: &str) {
+    if let Err(error) = std::fs::remove_file(name)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        log!("cannot delete {name}: {error}");
     }
 }
 

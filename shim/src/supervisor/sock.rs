@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use boxlite_proto::channel::MAX_CLIENT_STREAMS;
-use boxlite_proto::shim::files;
 use boxlite_proto::stream::{BYTES, Which, admission};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, setsockopt, socket, sockopt,
@@ -96,15 +95,6 @@ pub(crate) fn listen_at(path: &Path) -> io::Result<UnixListener> {
     bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     listen(&fd, Backlog::new(BACKLOG)?)?;
     UnixListener::from_std(fd.into())
-}
-
-/// Deletes the socket's name.
-pub(crate) fn unlink() {
-    if let Err(error) = fs::remove_file(files::AGENT_SOCKET)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        log!("cannot delete {}: {error}", files::AGENT_SOCKET);
-    }
 }
 
 /// Accepts until dropped.
