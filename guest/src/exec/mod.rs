@@ -253,8 +253,8 @@ pub(crate) struct Pending {
     request: ExecRequest,
     modes: Modes,
     feed: Option<crate::streams::input::Waiting>,
-    out: crate::streams::output::Waiting,
-    err: Option<crate::streams::output::Waiting>,
+    out: crate::streams::pump::Waiting,
+    err: Option<crate::streams::pump::Waiting>,
 }
 
 impl Pending {

@@ -39,8 +39,8 @@ pub(crate) struct Spawned {
     /// Its pid as the box sees it; else why it is none of the box's and ends by itself.
     pub(crate) begun: Result<u32, StartFailure>,
     pub(crate) stdin: Option<AsyncFd<OwnedFd>>,
-    pub(crate) stdout: Option<crate::streams::output::Source>,
-    pub(crate) stderr: Option<crate::streams::output::Source>,
+    pub(crate) stdout: Option<crate::streams::source::Source>,
+    pub(crate) stderr: Option<crate::streams::source::Source>,
     pub(crate) terminal: Option<std::sync::Arc<AsyncFd<OwnedFd>>>,
 }
 

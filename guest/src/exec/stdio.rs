@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Uid, fchown, pipe2};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::streams::output::Source;
+use crate::streams::source::Source;
 use crate::streams::{InputMode, OutputMode};
 use crate::sys::eager::EagerFd;
 use crate::sys::tty::{WindowSize, open_peer, resize};

@@ -6,7 +6,9 @@ pub(crate) mod book;
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod parking;
+pub(crate) mod pump;
 mod ring;
+pub(crate) mod source;
 mod terminal;
 #[cfg(test)]
 mod tests;

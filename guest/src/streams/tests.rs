@@ -19,8 +19,9 @@ use yamux::{Config, Connection, Mode, Stream};
 
 use super::book::{Count, Held};
 use super::input::Input;
-use super::output::{Output, Source};
+use super::output::Output;
 use super::ring::LIMIT;
+use super::source::Source;
 use super::*;
 use crate::sys::eager::EagerFd;
 use crate::sys::watch;
