@@ -28,7 +28,7 @@
  *
  * Waiting. A function that can block takes a boxlite_call, which may be NULL: no deadline, not cancellable. Without a
  * deadline, waiting for a lock that somebody else holds ends after 30 seconds with BOXLITE_BUSY. No ..._free waits for
- * the end of anything, but boxlite_runtime_free() for 2 s at most.
+ * the end of anything but, in boxlite_runtime_free(), of a database that is being closed.
  *
  * Forks. In a forked child, runtimes, boxes, executions and calls of the parent return BOXLITE_FORKED, and freeing them does
  * nothing. Builders and results stay usable, and a new runtime can be opened there.
@@ -101,20 +101,6 @@
 #define BOXLITE_ENGINE_QEMU 2
 
 /**
- * The registry is reached over TLS (the default).
- *
- * @ingroup runtime_options
- */
-#define BOXLITE_TRANSPORT_HTTPS 0
-
-/**
- * The registry is reached over plain HTTP.
- *
- * @ingroup runtime_options
- */
-#define BOXLITE_TRANSPORT_HTTP 1
-
-/**
  * Only what failed.
  *
  * @ingroup runtime_options
@@ -141,6 +127,20 @@
  * @ingroup runtime_options
  */
 #define BOXLITE_LOG_DEBUG 4
+
+/**
+ * The registry is reached over TLS (the default).
+ *
+ * @ingroup runtime_options
+ */
+#define BOXLITE_TRANSPORT_HTTPS 0
+
+/**
+ * The registry is reached over plain HTTP.
+ *
+ * @ingroup runtime_options
+ */
+#define BOXLITE_TRANSPORT_HTTP 1
 
 /**
  * An image, named by its reference: with the blobs and the disk that only it needs.
@@ -1123,6 +1123,14 @@ boxlite_code boxlite_runtime_options_set_engine(boxlite_runtime_options *options
                                                 boxlite_error **error);
 
 /**
+ * Frees options; runtimes opened with them are not affected. Does nothing when `options` is NULL. Any thread; does not
+ * block.
+ *
+ * @ingroup runtime_options
+ */
+void boxlite_runtime_options_free(boxlite_runtime_options *options);
+
+/**
  * Says how a registry is reached: `host` with ":port" where it is not the usual one, and `transport`
  * (BOXLITE_TRANSPORT_...). A registry that was added before starts anew. UTF-8; copied.
  *
@@ -1191,14 +1199,6 @@ boxlite_code boxlite_runtime_options_set_registry_bearer_auth(boxlite_runtime_op
                                                               const char *host,
                                                               const char *token,
                                                               boxlite_error **error);
-
-/**
- * Frees options; runtimes opened with them are not affected. Does nothing when `options` is NULL. Any thread; does not
- * block.
- *
- * @ingroup runtime_options
- */
-void boxlite_runtime_options_free(boxlite_runtime_options *options);
 
 /**
  * Sets the file in which `docker login` keeps credentials; "" = none is looked at. Default:
@@ -1304,8 +1304,8 @@ boxlite_code boxlite_runtime_shutdown(boxlite_runtime *runtime,
  * Frees a handle. When it was the last one of its runtime, the runtime ends in the background within 10 seconds, and
  * with it the boxes it started that are not detached; handles of its boxes stay valid to free and still give id, name
  * and logs, and otherwise return BOXLITE_STOPPED. Does nothing when `runtime` is NULL, or in a forked child. Any
- * thread; blocks for a moment, 2 s at most while a start is called off: boxlite_runtime_shutdown() is the form that
- * waits for the end.
+ * thread; waits for no box and no start: boxlite_runtime_shutdown() is the form that does. Where there is none, it closes
+ * the database and ends the threads first, which takes milliseconds, and 2 s at most on a host that stands still.
  *
  * @ingroup runtime
  */

@@ -15,13 +15,14 @@ use support::c_program::{calls_of_every_function, functions};
 use support::forked_program::calls_with_inherited_handles;
 
 /// The files of `src/capi` that have something in the header, in the header's order.
-const SOURCES: [&str; 28] = [
+const SOURCES: [&str; 31] = [
     "version",
     "error",
     "call",
     "progress",
     "engine",
     "runtime_options",
+    "registries",
     "credentials",
     "mirrors",
     "runtime",
@@ -42,7 +43,9 @@ const SOURCES: [&str; 28] = [
     "exec",
     "execution",
     "execution_streams",
+    "stream_state",
     "executions",
+    "copy_options",
     "copy",
 ];
 
