@@ -15,7 +15,7 @@ use boxlite::{BoxCommand, BoxOptions, BoxliteRuntime, LiteBox, RootfsSpec};
 use futures::StreamExt;
 
 /// How long a box may outlive its runtime.
-const GONE: Duration = Duration::from_secs(10);
+const GONE: Duration = Duration::from_secs(60);
 
 fn main() {
     let image = std::env::var("BOXLITE_TEST_IMAGE").expect("run this by ctest");
@@ -80,7 +80,7 @@ async fn shut_down_inside(runtime: &BoxliteRuntime, image: &str) {
         never = busy => never,
         text = output(&sandbox, "sleep 1; echo out") => assert_eq!(text, "out\n"),
     }
-    assert!(turns > 100, "the caller's runtime stood still: {turns} turns");
+    assert!(turns > 20, "the caller's runtime stood still: {turns} turns");
     let ended_by_shutdown = sandbox.exec(BoxCommand::new("sleep").arg("300")).await.expect("a command");
     let waiter = tokio::spawn(async move { ended_by_shutdown.wait().await });
     let (first, second) = tokio::join!(runtime.shutdown(Some(5)), runtime.shutdown(Some(5)));

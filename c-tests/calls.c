@@ -81,7 +81,7 @@ static boxlite_box *a_start_that_is_cut_off_is_undone(boxlite_runtime *runtime)
         if (is_cut) {
             CHECK(took >= limit_ms && took < PATIENCE_MS);
             CHECK(wait_until_gone(boxlite_box_id(box), PATIENCE_MS));
-            CHECK_INT(shim_pid(box), 0);
+            CHECK(wait_until_ended(box, PATIENCE_MS));
             return box;
         }
         OK(boxlite_remove(runtime, boxlite_box_id(box), 1, NULL, &error));

@@ -26,6 +26,12 @@ void close_runtime(boxlite_runtime *runtime);
 boxlite_code note_begin(boxlite_code code);
 extern bool is_not_begun;
 
+/* In the shell of a box, in a directory that `file` was copied to: what was cut off may still be on its way to its end.
+ * Waits until nobody copies, and nothing is beside the file. */
+#define SETTLED \
+    "for i in $(seq 600); do pidof boxlite-copy > /dev/null || [ -n \"$(ls -A | grep -vx file)\" ] || break; " \
+    "sleep 0.1; done; "
+
 /* How long to wait for what goes on after a call. Anything that takes longer has gone wrong. */
 enum { PATIENCE_MS = 60000 };
 

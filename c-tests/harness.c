@@ -271,6 +271,18 @@ int32_t shim_pid(boxlite_box *box)
     return pid;
 }
 
+bool wait_until_ended(boxlite_box *box, long long limit_ms)
+{
+    long long deadline = now_ms() + limit_ms;
+    while (shim_pid(box) != 0) {
+        if (now_ms() > deadline) {
+            return false;
+        }
+        sleep_ms(20);
+    }
+    return true;
+}
+
 boxlite_runtime *open_runtime(void)
 {
     return open_runtime_in(".");

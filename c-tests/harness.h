@@ -66,6 +66,9 @@ boxlite_runtime *open_runtime_in(const char *name);
 boxlite_box *create_box(boxlite_runtime *runtime, const char *name);
 /* The pid of the box's shim; 0 when it does not run. */
 int32_t shim_pid(boxlite_box *box);
+/* Waits until the box has no process: one that ends has lost its arguments, by which wait_until_gone() knows it, before it
+ * is gone. */
+bool wait_until_ended(boxlite_box *box, long long limit_ms);
 /* `sh -c script`. */
 boxlite_command *shell(const char *script);
 /* Runs a command that has to be started; frees the command. */

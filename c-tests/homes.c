@@ -86,8 +86,8 @@ static void any_order_of_frees_is_safe(void)
     OK(boxlite_box_info(box, call, &info, &error));
     long long start = now_ms();
     boxlite_runtime_free(runtime);
-    /* It doesn't wait for the runtime's end. */
-    CHECK(now_ms() - start < 1500);
+    /* It doesn't wait for long: see boxlite_runtime_free(). */
+    CHECK(now_ms() - start < 5000);
     boxlite_info *late;
     EXPECT(BOXLITE_STOPPED, boxlite_box_start(box, NULL, &error));
     boxlite_code code = boxlite_box_info(box, call, &late, &error);
@@ -109,7 +109,7 @@ static void *start_it(void *box)
     return NULL;
 }
 
-/* The start is called off and its machine ended, for which a free waits a while (2 s at most); the rest is background. */
+/* The start is called off and its machine ended in the background. */
 static void a_free_beside_a_start_waits_for_little(void)
 {
     boxlite_runtime *runtime = open_runtime_in("freed");

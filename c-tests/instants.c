@@ -158,11 +158,6 @@ static boxlite_code copy_in(boxlite_call *call)
     return code;
 }
 
-/* What was cut off may still be on its way to its end: waits until nobody copies, and nothing is beside the file. */
-#define SETTLED \
-    "for i in $(seq 600); do pidof boxlite-copy > /dev/null || [ -n \"$(ls -A | grep -vx file)\" ] || break; " \
-    "sleep 0.1; done; "
-
 static void check_in_box(const char *dir, bool has_to_be_there, int size)
 {
     char script[512], expected[64];

@@ -143,15 +143,11 @@ static _Noreturn void a_master_to_be_killed(int news, int until)
     }
 }
 
-/* A shim that ends has lost its arguments before it is gone. */
 static void wait_until_at_rest(boxlite_runtime *in, const char *name)
 {
     boxlite_box *found;
     OK(boxlite_get(in, name, NULL, &found, &error));
-    for (long long deadline = now_ms() + GONE_MS; shim_pid(found) != 0 && now_ms() < deadline;) {
-        sleep_ms(10);
-    }
-    CHECK_INT(shim_pid(found), 0);
+    CHECK(wait_until_ended(found, GONE_MS));
     boxlite_box_free(found);
 }
 

@@ -61,10 +61,7 @@ static void a_crash_is_told(boxlite_runtime *runtime)
     snprintf(engine, sizeof engine, "pkill -KILL -P %d", (int)shim);
     CHECK_INT(system(engine), 0);
     CHECK(wait_until_gone(id, 60000));
-    /* A shim that ends has lost its arguments before it is gone. */
-    for (long long deadline = now_ms() + 60000; shim_pid(box) != 0 && now_ms() < deadline;) {
-        sleep_ms(10);
-    }
+    CHECK(wait_until_ended(box, 60000));
     check_info(runtime, "crashed", BOXLITE_STATUS_FAILED, "engine");
     boxlite_box_free(box);
 }

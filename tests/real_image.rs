@@ -6,6 +6,10 @@ use boxlite_test_utils::registry::Registry;
 
 #[path = "support/vm.rs"]
 mod vm;
+#[path = "support/waiting.rs"]
+mod waiting;
+
+use waiting::{PATIENCE, within};
 
 #[tokio::test]
 async fn python_of_a_pulled_debian_image_answers() {
@@ -23,7 +27,8 @@ async fn python_of_a_pulled_debian_image_answers() {
     let (code, stdout, stderr) = vm::run(&sandbox, BoxCommand::new("python3").args(["-c", script])).await;
     assert_eq!((code, String::from_utf8_lossy(&stderr).as_ref()), (0, ""));
     assert_eq!(stdout, b"{\"ok\": 1}\n");
-    // Two layers and a config: the image is what was pushed, and nothing was fetched twice.
+    // Two layers and a config: the image is what was pushed, and nothing was fetched twice. Logged a moment after it came.
+    within(PATIENCE, "three blobs are served", || blobs_served(&registry) >= 3).await;
     assert_eq!(blobs_served(&registry), 3, "{:#?}", registry.requests());
 
     // libssl and SQLite do their work there, on the box's own disk.

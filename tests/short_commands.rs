@@ -1,5 +1,8 @@
 //! Commands run to their end by one call (`LiteBox::run`): what fits into the answer, what doesn't, and what cuts it off.
 
+#[path = "support/waiting.rs"]
+mod waiting;
+
 use std::time::{Duration, Instant};
 
 use boxlite::images::ProgressSink;
@@ -7,9 +10,7 @@ use boxlite::litebox::{RunControl, RunFailure, RunOptions, RunOutput};
 use boxlite::{BoxCommand, BoxOptions, BoxliteError, BoxliteRuntime, LiteBox, RootfsSpec};
 use boxlite_test_utils::home::{PerTestBoxHome, busybox_image};
 use tokio::sync::watch;
-
-/// For what a right product does soon, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
+use waiting::{PATIENCE, within};
 
 async fn run_within(
     sandbox: &LiteBox,
@@ -61,7 +62,14 @@ async fn a_command_by_one_call_is_like_any_other() {
 
     runtime.remove(sandbox.id().as_str(), true).await.unwrap();
     runtime.shutdown(None).await.unwrap();
-    the_trace_tells_all_of_it(&trace);
+    // It is written by threads of its own, which a removal does not wait for.
+    within(PATIENCE, "the trace's last line", || is_told(&read_trace(&trace), "remove", "e")).await;
+    let told = read_trace(&trace);
+    for name in ["start", "configure", "agent/view", "exec sh", "remove"] {
+        for phase in ["b", "e"] {
+            assert!(is_told(&told, name, phase), "no {phase} of {name}");
+        }
+    }
 }
 
 async fn output_of_any_length_comes_whole(sandbox: &LiteBox) {
@@ -145,16 +153,13 @@ async fn who_leaves_leaves_no_process(sandbox: &LiteBox) {
     gone(sandbox, "sleep 3456").await;
 }
 
-fn the_trace_tells_all_of_it(trace: &std::path::Path) {
-    let text = std::fs::read_to_string(trace).unwrap();
-    let whole = format!("{}]", text.trim_end().trim_end_matches(','));
-    let events: Vec<serde_json::Value> = serde_json::from_str(&whole).unwrap();
-    for name in ["start", "configure", "agent/view", "exec sh", "remove"] {
-        for phase in ["b", "e"] {
-            assert!(
-                events.iter().any(|event| event["name"] == name && event["ph"] == phase),
-                "no {phase} of {name}"
-            );
-        }
-    }
+/// The trace so far: all of its whole lines.
+fn read_trace(path: &std::path::Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = &text[..=text.rfind('\n').expect("a line")];
+    serde_json::from_str(&format!("{}]", lines.trim_end().trim_end_matches(','))).unwrap()
+}
+
+fn is_told(trace: &[serde_json::Value], name: &str, phase: &str) -> bool {
+    trace.iter().any(|event| event["name"] == name && event["ph"] == phase)
 }

@@ -244,7 +244,7 @@ func TestCancelAndWaitDelay(t *testing.T) {
 
 	// Somebody in the background who has the output does not hold Wait up, and what was given back is left alone.
 	cmd = sh(t, "yes & echo said")
-	cmd.WaitDelay = 100 * time.Millisecond
+	cmd.WaitDelay = 2 * time.Second
 	said, err := cmd.CombinedOutput()
 	if !errors.Is(err, boxlite.ErrWaitDelay) || !bytes.Contains(said, []byte("said\n")) {
 		t.Errorf("got %d bytes, %v", len(said), err)

@@ -304,16 +304,18 @@ fn a_cancel_wakes_every_waiter_and_stays_until_it_is_reset() {
 fn an_operation_that_watches_the_call_has_the_last_word() {
     let executor = executor();
     let call = Call::new(-1);
+    let (begun, has_begun) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
             Waiter::new("exec", call.get(), CutOff::Answer).wait(
                 executor.handle(),
                 |mut control| async move {
+                    begun.send(()).unwrap();
                     Fine::Ok(control.cancelled.wait_for(|cancelled| *cancelled).await.is_ok())
                 },
             )
         });
-        std::thread::sleep(Duration::from_millis(50));
+        has_begun.recv().unwrap();
         call.cancel();
         assert_eq!(waiter.join().unwrap(), Ok(Ok(true)));
     });

@@ -145,6 +145,11 @@ impl Core {
         CountedStart(self.clone())
     }
 
+    /// Whether a start is under way.
+    pub(crate) fn has_starts(&self) -> bool {
+        *self.starts.borrow() > 0
+    }
+
     /// Completes when no start is under way.
     pub(crate) async fn no_starts(&self) {
         // Its sender is `self`'s.
@@ -176,6 +181,11 @@ impl Core {
     /// All running boxes this runtime knows. One that has ended may be another runtime's by now.
     pub(crate) fn all_live(&self) -> Vec<Arc<LiveBox>> {
         self.live_boxes().values().filter(|live| !live.process().has_ended()).cloned().collect()
+    }
+
+    /// The boxes that go with this runtime, those included that have ended and are not settled yet.
+    pub(crate) fn own_boxes(&self) -> Vec<Arc<LiveBox>> {
+        self.live_boxes().values().filter(|live| live.is_owned()).cloned().collect()
     }
 
     pub(crate) fn add_live(&self, live: Arc<LiveBox>) {

@@ -36,24 +36,29 @@ pub(crate) fn watch(core: &Arc<Core>, live: &Arc<LiveBox>) {
             return;
         }
         let Some(core) = core.upgrade() else { return };
-        // A stop or remove that holds the lock settles the row itself; afterwards there is nothing left to do. What can't
-        // be written now is settled at the next use of the box.
-        let pid = Some(live.process().pid());
-        let settled = match core.hold(live.id(), "record the end").await {
-            Ok(Some(HeldBox::Running(held))) if held.row().pid == pid => settle_dead(&core, held).await,
-            Ok(Some(HeldBox::Stopping(held))) if held.row().pid == pid => settle_dead(&core, held).await,
-            // Somebody else has made an end of it, and it may be theirs by now.
-            _ => return core.drop_ended(&live),
-        };
-        if let Ok(resting) = settled
-            && goes_with_its_end(&core, resting.row())
-        {
-            // Else the next runtime finds a box at rest, which it is.
-            if stop::delete(&core, resting).await.is_ok() {
-                core.note_removed(live.id());
-            }
-        }
+        record(&core, &live).await;
     });
+}
+
+/// Settles a box whose shim has ended, if nobody has yet; returns when it is settled, whoever does it. What can't be
+/// written now is settled at the next use of the box.
+pub(crate) async fn record(core: &Arc<Core>, live: &Arc<LiveBox>) {
+    let pid = Some(live.process().pid());
+    // A stop or remove that holds the lock settles the row itself; afterwards there is nothing left to do.
+    let settled = match core.hold(live.id(), "record the end").await {
+        Ok(Some(HeldBox::Running(held))) if held.row().pid == pid => settle_dead(core, held).await,
+        Ok(Some(HeldBox::Stopping(held))) if held.row().pid == pid => settle_dead(core, held).await,
+        // Somebody else has made an end of it, and it may be theirs by now.
+        _ => return core.drop_ended(live),
+    };
+    if let Ok(resting) = settled
+        && goes_with_its_end(core, resting.row())
+    {
+        // Else the next runtime finds a box at rest, which it is.
+        if stop::delete(core, resting).await.is_ok() {
+            core.note_removed(live.id());
+        }
+    }
 }
 
 /// Settles a box whose shim is dead or must die: reaps its tree, clears its files, records why.
@@ -85,9 +90,10 @@ pub(crate) fn goes_with_its_end(core: &Core, row: &BoxRow) -> bool {
             .is_some_and(|record| matches!(record.kind, ExitKind::LifetimeOver | ExitKind::Idle))
 }
 
-fn rest_of(paths: &BoxLayout, started: bool) -> Rest {
+/// How a box rests whose shim has ended, as that told it.
+pub(crate) fn rest_of(paths: &BoxLayout, has_run: bool) -> Rest {
     match read_exit(paths) {
-        _ if !started => Rest::Configured,
+        _ if !has_run => Rest::Configured,
         Some(ExitRecord { kind: ExitKind::Crashed | ExitKind::OutOfMemory, message, .. }) => {
             Rest::Failed { reason: message }
         }
@@ -95,20 +101,22 @@ fn rest_of(paths: &BoxLayout, started: bool) -> Rest {
     }
 }
 
-/// The row as it is to be shown: a box that is recorded as running although its shim is gone has ended, also when that is
-/// not written yet.
+/// The row as it is to be shown: a box that is recorded as running, or as being stopped, although its shim is gone has
+/// ended, also when that is not written yet.
 pub(crate) fn as_ended(mut row: BoxRow, paths: &BoxLayout) -> BoxRow {
-    let ended = row.state == BoxState::Running
-        && !vmm::is_shim(&row.id, row.pid, row.pid_start, paths)
-        && vmm::locate(&row.id, row.pid, row.pid_start, paths).is_none();
-    if ended {
-        row.pid = None;
-        (row.state, row.failure) = match rest_of(paths, row.started_ns.is_some()) {
-            Rest::Configured => (BoxState::Configured, None),
-            Rest::Stopped => (BoxState::Stopped, None),
-            Rest::Failed { reason } => (BoxState::Failed, Some(reason)),
-        };
+    if !matches!(row.state, BoxState::Running | BoxState::Stopping)
+        || vmm::is_shim(&row.id, row.pid, row.pid_start, paths)
+        || vmm::locate(&row.id, row.pid, row.pid_start, paths).is_some()
+    {
+        return row;
     }
+    row.pid = None;
+    (row.state, row.failure) = match (row.state, rest_of(paths, row.started_ns.is_some())) {
+        (_, Rest::Configured) => (BoxState::Configured, None),
+        // Who was stopping it got what they asked for.
+        (BoxState::Stopping, _) | (_, Rest::Stopped) => (BoxState::Stopped, None),
+        (_, Rest::Failed { reason }) => (BoxState::Failed, Some(reason)),
+    };
     row
 }
 

@@ -54,7 +54,8 @@ async fn call_off(core: Arc<Core>, live: Arc<LiveBox>) {
         && held.row().pid == Some(live.process().pid())
         && !live.is_used()
     {
-        let _ = stop::bring_down(&core, held, Patience { grace: Duration::ZERO, ..Patience::STOP }).await;
+        let patience = Patience { grace: Duration::ZERO, ..Patience::STOP };
+        let _ = stop::bring_down(&core, held, patience, stop::as_ordered).await;
     }
 }
 
@@ -108,7 +109,9 @@ async fn start_held(
         },
         HeldBox::Starting(starting) => end::settle_dead(core, starting).await?,
         // Its machine may be about to write what it holds to the disk: the stop is finished, not cut short.
-        HeldBox::Stopping(stopping) => stop::bring_down(core, stopping, Patience::STOP).await?,
+        HeldBox::Stopping(stopping) => {
+            stop::bring_down(core, stopping, Patience::STOP, stop::as_ordered).await?
+        }
         HeldBox::Removing(_) => {
             stop::remove_held(core, held, Patience::REMOVE).await?;
             return Err(gone(&sandbox.id));

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::db::{Active, AtRest, BoxRow, Held, HeldBox, Removing, Rest};
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
 use crate::executor;
+use crate::layout::BoxLayout;
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
 use crate::litebox::spec::BoxSpec;
@@ -71,9 +72,9 @@ pub(crate) async fn stop(core: &Arc<Core>, id: &BoxID, patience: Patience) -> Bo
     let Some(held) = core.hold(id, "stop").await? else { return removed_before(core, id) };
     let resting = match held {
         HeldBox::AtRest(resting) => return stopped(core, resting).await,
-        HeldBox::Starting(held) => bring_down(core, held, patience).await?,
-        HeldBox::Running(held) => bring_down(core, held, patience).await?,
-        HeldBox::Stopping(held) => bring_down(core, held, patience).await?,
+        HeldBox::Starting(held) => bring_down(core, held, patience, as_ordered).await?,
+        HeldBox::Running(held) => bring_down(core, held, patience, as_ordered).await?,
+        HeldBox::Stopping(held) => bring_down(core, held, patience, as_ordered).await?,
         HeldBox::Removing(held) => return finish_removal(core, held, patience).await,
     };
     core.counters.boxes_stopped.add();
@@ -134,11 +135,18 @@ fn removed_before(core: &Core, id: &BoxID) -> BoxliteResult<()> {
     if core.was_removed_by_stop(id.as_str()) { Ok(()) } else { Err(start::gone(id)) }
 }
 
-/// Ends the box's VM and brings the box to rest.
+/// How a box rests that was stopped because somebody wanted that, whatever its shim says of it.
+pub(crate) fn as_ordered(_: &BoxLayout, has_run: bool) -> Rest {
+    // A first start that nobody finished: the box never ran, and may have no disk yet.
+    if has_run { Rest::Stopped } else { Rest::Configured }
+}
+
+/// Ends the box's VM and brings the box to rest: to which, `rest` says when all has ended.
 pub(crate) async fn bring_down<S>(
     core: &Arc<Core>,
     held: Held<S>,
     patience: Patience,
+    rest: fn(&BoxLayout, bool) -> Rest,
 ) -> BoxliteResult<Held<AtRest>>
 where
     S: Active + Send + 'static,
@@ -146,11 +154,10 @@ where
     let began = Instant::now();
     let stopping = core.query(move |database| Ok(held.begin_stop(database))).await?;
     end_tree(core, stopping.row(), patience).await?;
-    // A first start that nobody finished: the box never ran, and may have no disk yet.
-    let rest = if stopping.row().started_ns.is_none() { Rest::Configured } else { Rest::Stopped };
     core.trace.operation(stopping.id().as_str(), "stop", began.elapsed());
     let paths = core.layout.of_box(stopping.id());
     core.query(move |database| {
+        let rest = rest(&paths, stopping.row().started_ns.is_some());
         end::clear_run_files(&paths);
         stopping.come_to_rest(database, &rest)
     })

@@ -183,7 +183,7 @@ async fn tasks_of_one_process_are_served_in_order_and_no_wait_is_longer_for_it()
             let guard = locks.acquire("a", &format!("task {number}")).await;
             let waited = began.elapsed();
             if guard.is_ok() {
-                tokio::time::sleep(PATIENCE * 2 / 5).await;
+                tokio::time::sleep(PATIENCE * 7 / 20).await;
             }
             (guard.map(drop), waited)
         }

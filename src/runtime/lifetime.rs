@@ -7,12 +7,14 @@ use futures::future::join_all;
 
 use crate::litebox::core::Core;
 use crate::litebox::live::LiveBox;
-use crate::litebox::spares;
 use crate::litebox::stop::{self, Patience};
 use crate::litebox::tenure::Tenure;
+use crate::litebox::{end, spares};
 
 /// What the background end of a dropped runtime may take.
 const DROP_LIMIT: Duration = Duration::from_secs(10);
+/// What a shutdown waits beyond the time that boxes are given, for those to be gone that it has killed.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How long a drop may wait for threads that have nothing left to do but to close the database: milliseconds, but on a
 /// machine that has much else to do. A program that ends right afterwards leaves nothing half done.
 const THREADS_LIMIT: Duration = Duration::from_secs(2);
@@ -40,55 +42,60 @@ impl Drop for Lifetime {
             return;
         }
         self.tenure = None;
-        let idle = !self.core.begin_shutdown() || own_boxes(&self.core).is_empty();
-        for live in own_boxes(&self.core) {
+        let was_shut_down = !self.core.begin_shutdown();
+        let own = self.core.own_boxes();
+        let is_idle = !self.core.has_starts() && (was_shut_down || own.is_empty());
+        for live in own {
             // Their shims stop by themselves from here on, even if this process ends now.
             live.let_go();
         }
         self.core.spares.let_go();
         let core = self.core.clone();
         self.core.executor.finish(async move {
-            stop_own_boxes(&core, DROP_LIMIT).await;
+            end_own_boxes(&core, Patience::within(DROP_LIMIT), DROP_LIMIT).await;
             // A log that can't be folded in now is read by the next runtime.
             let _ = core.query(|database| database.close()).await;
         });
-        if idle {
+        if is_idle {
             self.core.executor.wait_ended(THREADS_LIMIT);
         }
     }
 }
 
-fn own_boxes(core: &Core) -> Vec<Arc<LiveBox>> {
-    core.all_live().into_iter().filter(|live| live.is_owned()).collect()
+/// Calls off the starts under way and stops every box that this runtime started and that isn't detached, all at once.
+/// Each has `limit` to stop by itself, then it is killed; who does not go even so is not waited for.
+pub(super) async fn stop_own_boxes(core: &Arc<Core>, limit: Duration) {
+    end_own_boxes(core, Patience::within(limit), limit.saturating_add(KILL_LIMIT)).await;
 }
 
-/// Calls off the starts under way and stops every box that this runtime started and that isn't detached, all at once.
-/// What takes longer than `limit` goes on without being waited for.
-pub(super) async fn stop_own_boxes(core: &Arc<Core>, limit: Duration) {
+/// What takes longer than `limit`, waiting for locks included, goes on without being waited for.
+async fn end_own_boxes(core: &Arc<Core>, patience: Patience, limit: Duration) {
     core.begin_shutdown();
-    let patience = Patience::within(limit);
-    let running = own_boxes(core);
+    let running = core.own_boxes();
     // A start that was too far gone to be called off.
     let late = async {
         core.no_starts().await;
         spares::end_all(core).await;
         let is_new = |live: &Arc<LiveBox>| !running.iter().any(|other| other.id() == live.id());
-        stop_all(core, own_boxes(core).into_iter().filter(is_new).collect(), patience).await;
+        end_all(core, core.own_boxes().into_iter().filter(is_new).collect(), patience).await;
     };
-    let all = async { tokio::join!(stop_all(core, running.clone(), patience), late) };
-    // The stops' own deadlines add up to less; this bounds waiting for locks.
-    let _ = tokio::time::timeout(limit.max(Duration::from_secs(1)), all).await;
+    let all = async { tokio::join!(end_all(core, running.clone(), patience), late) };
+    let _ = tokio::time::timeout(limit, all).await;
 }
 
-async fn stop_all(core: &Arc<Core>, boxes: Vec<Arc<LiveBox>>, patience: Patience) {
-    let stops = boxes.into_iter().map(|live| {
-        let stopping = core.clone();
-        core.executor.handle().spawn(async move {
+async fn end_all(core: &Arc<Core>, boxes: Vec<Arc<LiveBox>>, patience: Patience) {
+    let ends = boxes.into_iter().map(|live| {
+        let core = core.clone();
+        core.executor.handle().clone().spawn(async move {
+            if live.process().has_ended() {
+                // It ended by itself, and may leave its engine behind for a moment.
+                return end::record(&core, &live).await;
+            }
             // What can't be stopped now is let go: its shim makes an end of it, and the next runtime settles the row.
-            if stop::stop(&stopping, live.id(), patience).await.is_err() {
+            if stop::stop(&core, live.id(), patience).await.is_err() {
                 live.let_go();
             }
         })
     });
-    join_all(stops).await;
+    join_all(ends).await;
 }

@@ -61,6 +61,31 @@ async fn a_first_start_that_its_process_did_not_finish_leaves_a_box_that_never_r
 }
 
 #[tokio::test]
+async fn a_box_whose_machine_is_gone_is_shown_as_ended_also_before_that_is_written() {
+    let home = tempfile::tempdir().unwrap();
+    let (runtime, another) = (open(&home), open(&home));
+    let database = &runtime.core.database;
+    // No process has this number.
+    let gone = crate::util::PidRecord { pid: u32::MAX >> 1, start_time: Some(1) };
+    for by_stop in [true, false] {
+        let sandbox = runtime.create(kept(), None).await.unwrap();
+        let running = hold(&runtime, sandbox.id()).found_running(database, &gone).unwrap();
+        // Either has the lock until the end of the loop, as whoever is about to settle the box.
+        let (_stopping, _running) =
+            if by_stop { (Some(running.begin_stop(database)), None) } else { (None, Some(running)) };
+        let id = sandbox.id().as_str();
+        let shown = another.get_info(id).await.unwrap().unwrap();
+        assert_eq!((shown.status, shown.pid), (types::BoxStatus::Stopped, None), "stop: {by_stop}");
+        let shown = sandbox.info();
+        assert_eq!((shown.status, shown.pid), (types::BoxStatus::Stopped, None), "stop: {by_stop}");
+        assert!(
+            database.get(sandbox.id()).unwrap().unwrap().pid.is_some(),
+            "the row is its holder's to write"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_failed_start_changes_no_failed_box() {
     let home = tempfile::tempdir().unwrap();
     let pieces = tempfile::tempdir().unwrap();

@@ -217,10 +217,33 @@ fn spawn(dir: &Path, port: u16, options: &RegistryOptions) -> io::Result<Child> 
         .map_err(|error| Error::new(error.kind(), format!("docker-registry: {error}; run `make setup`")))
 }
 
+/// Whether the process has the socket that listens on this port: see proc(5), /proc/net/tcp.
+fn listens_on(pid: u32, port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let end = format!(":{port:04X}");
+    let is_its = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let listens = fields.len() > 9 && fields[1].ends_with(&end) && fields[3] == LISTEN;
+        listens && has_socket(pid, fields[9])
+    };
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .any(|table| fs::read_to_string(table).unwrap_or_default().lines().any(is_its))
+}
+
+fn has_socket(pid: u32, inode: &str) -> bool {
+    let name = format!("socket:[{inode}]");
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|link| link.as_os_str() == name.as_str())
+}
+
 fn wait_until_up(child: &mut Child, port: u16) -> io::Result<()> {
     let deadline = Instant::now() + UP;
     loop {
-        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        // Somebody else may have taken the port meanwhile, and answer.
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() && listens_on(child.id(), port) {
             return Ok(());
         }
         if let Some(status) = child.try_wait()? {

@@ -75,7 +75,8 @@ async fn a_box_that_was_set_up_ahead_is_like_any_other() {
     };
     let sandbox = runtime.create(limited, Some("like-any".into())).await.unwrap();
     sandbox.start().await.unwrap();
-    let untouched = "find / -xdev -newer /etc/hostname -type f | grep -v -e ^/proc -e ^/sys -e ^/dev; true";
+    let untouched = "find / -xdev -newer /etc/hostname -type f | \
+        grep -v -e ^/proc -e ^/sys -e ^/dev -e ^/etc/resolv.conf -e ^/etc/machine-id; true";
     assert_eq!(output(&sandbox, untouched).await, "");
     assert!(was_set_up(&sandbox));
     let asked = "echo $COLOR; cat /etc/hostname /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max; ls /";

@@ -129,7 +129,8 @@ where
     S: Active + Send + 'static,
 {
     if find_shim(core, held.row()).is_some() {
-        stop::bring_down(core, held, patience).await
+        // It may have been about to tell of a crash.
+        stop::bring_down(core, held, patience, end::rest_of).await
     } else {
         end::settle_dead(core, held).await
     }
@@ -152,8 +153,8 @@ fn is_doomed(core: &Core, row: &BoxRow) -> bool {
         && BoxSpec::of(row).is_ok_and(|spec| spec.options.auto_remove && !spec.options.detach)
 }
 
-/// The row as it is now: a box that was left as active although the process it names is no shim of it is settled first.
-/// `None` when it is gone.
+/// The row as it is now: a box that was left as active although the process it names is no shim of it is settled first,
+/// or shown as what whoever has its lock is about to settle it to. `None` when it is gone.
 pub(super) async fn refresh(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<Option<BoxRow>> {
     if !is_left_behind(core, &row) {
         return Ok(Some(row));
@@ -166,7 +167,8 @@ pub(super) async fn refresh(core: &Arc<Core>, row: BoxRow) -> BoxliteResult<Opti
         let settling = core.clone();
         core.run_to_the_end(async move { settle(&settling, held).await }).await?;
     }
-    core.row(&row.id).await
+    let paths = core.layout.of_box(&row.id);
+    core.query(move |database| Ok(database.get(&row.id)?.map(|row| end::as_ended(row, &paths)))).await
 }
 
 fn is_left_behind(core: &Core, row: &BoxRow) -> bool {

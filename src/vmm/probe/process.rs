@@ -10,8 +10,9 @@ use boxlite_proto::probe::{KvmVerdict, Libkrun, ProbeReport, ProbeStep};
 
 use crate::vmm::descriptor;
 
-/// The probe itself takes a few milliseconds, 50 on an emulating machine, and gives up after half a second.
-const DEADLINE: Duration = Duration::from_secs(1);
+/// The probe itself takes a few milliseconds, 50 on an emulating machine, and gives up after half a second; on a busy
+/// machine it has to wait for its turn.
+const DEADLINE: Duration = Duration::from_secs(3);
 /// A killed process is gone by then, unless the kernel itself hangs.
 const KILL_PATIENCE: Duration = Duration::from_millis(500);
 /// A report is a few hundred bytes.
