@@ -54,6 +54,14 @@ fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
+/// Whether the file took this around the page cache.
+fn goes_directly(file: &File, bytes: &[u8], at: u64) -> io::Result<bool> {
+    match file.write_all_at(bytes, at) {
+        Err(error) if is_refusal(&error) => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
 /// Reads a file, around the page cache as long as that goes.
 pub(crate) struct Reader<'a> {
     file: &'a File,
@@ -111,8 +119,9 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let Some(carried) = &mut self.direct else { return self.put(bytes) };
-        if carried.length > 0 {
+        if let Some(carried) = &mut self.direct
+            && carried.length > 0
+        {
             let taken = bytes.len().min(BLOCK - carried.length);
             carried.block.bytes_mut()[carried.length..][..taken].copy_from_slice(&bytes[..taken]);
             carried.length += taken;
@@ -121,34 +130,24 @@ impl<'a> Writer<'a> {
             if carried.length < BLOCK {
                 return Ok(());
             }
-            carried.length = 0;
-            let block = self.at - BLOCK as u64;
-            match self.file.write_all_at(carried.block.bytes(), block) {
-                Err(error) if is_refusal(&error) => {
-                    sys::set_direct(self.file.as_fd(), false)?;
-                    self.file.write_all_at(carried.block.bytes(), block)?;
-                    self.direct = None;
-                    return self.put(bytes);
-                }
-                written => written?,
-            }
-        }
-        let whole = bytes.len() - bytes.len() % BLOCK;
-        let fits = is_aligned(&bytes[..whole]) && self.at.is_multiple_of(BLOCK as u64);
-        if whole > 0 && !fits {
-            self.give_up()?;
-            return self.put(bytes);
-        }
-        match self.file.write_all_at(&bytes[..whole], self.at) {
-            Err(error) if is_refusal(&error) => {
+            if goes_directly(self.file, carried.block.bytes(), self.at - BLOCK as u64)? {
+                carried.length = 0;
+            } else {
                 self.give_up()?;
-                return self.put(bytes);
             }
-            written => written?,
         }
-        let rest = &bytes[whole..];
-        carried.block.bytes_mut()[..rest.len()].copy_from_slice(rest);
-        carried.length = rest.len();
+        let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % BLOCK);
+        let fits = is_aligned(whole) && self.at.is_multiple_of(BLOCK as u64);
+        if self.direct.is_some() && !(whole.is_empty() || fits && goes_directly(self.file, whole, self.at)?) {
+            self.give_up()?;
+        }
+        match &mut self.direct {
+            Some(carried) => {
+                carried.block.bytes_mut()[..rest.len()].copy_from_slice(rest);
+                carried.length = rest.len();
+            }
+            None => self.file.write_all_at(bytes, self.at)?,
+        }
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -167,12 +166,6 @@ impl<'a> Writer<'a> {
     /// Writes what is left.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.give_up()
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        Ok(())
     }
 
     /// From here on through the page cache.
