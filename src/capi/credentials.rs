@@ -10,8 +10,8 @@ use super::runtime_options::boxlite_runtime_options;
 /// Sets the file in which `docker login` keeps credentials; "" = none is looked at. Default:
 /// $DOCKER_CONFIG/config.json, else ~/.docker/config.json. It is read at each pull from a registry without credentials
 /// of its own in these options, and need not exist. Credential helpers that it names (docker-credential-...) are run,
-/// found by this process's PATH, for at most 30 s. Identity tokens are not used. What gives no credentials is no error:
-/// the registry is asked without, and the hint of its refusal tells. Any bytes; copied.
+/// found by this process's PATH, for at most 30 s. Identity tokens are exchanged for a bearer token at each pull. What
+/// gives no credentials is no error: the registry is asked without, and the hint of its refusal tells. Any bytes; copied.
 ///
 /// One thread at a time; does not block and does not look at the file. Errors: BOXLITE_INVALID_ARGUMENT when `options`
 /// or `path` is NULL.

@@ -33,6 +33,11 @@ impl Authorities {
         };
         self.0.iter().map(one).collect()
     }
+
+    /// As a plain HTTP client takes them. What was read here is known to be certificates.
+    pub(super) fn for_http(&self) -> Vec<reqwest::Certificate> {
+        self.0.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok()).collect()
+    }
 }
 
 fn certificates(file: &Path) -> BoxliteResult<Vec<CertificateDer<'static>>> {

@@ -12,13 +12,14 @@ use serde::Deserialize;
 
 use super::fetch::Abandon;
 use super::helper::{self, Answer};
+use super::identity::IdentityToken;
 use super::reference::canonical_host;
 use crate::executor::blocking;
 use crate::model::registry::{ImageRegistry, ImageRegistryAuth};
 
 /// What Docker Hub is called where credentials for it are kept.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
-/// The user name of what is no password, but a token for getting others.
+/// The user name of what is no password, but an identity token.
 const IDENTITY_TOKEN: &str = "<token>";
 
 /// Where to look.
@@ -50,11 +51,26 @@ struct Auth {
     identity_token: String,
 }
 
+/// What to show a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Login {
+    Password { user: String, secret: String },
+    Identity(IdentityToken),
+}
+
 /// What was found for one registry, and what to say when that is not enough.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
-    login: Option<(String, String)>,
+    login: Option<Login>,
     note: Option<String>,
+}
+
+/// What a registry's client is to know of the user beyond the registry's entry.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) identity: Option<IdentityToken>,
+    /// For the user, if the registry refuses all the same.
+    pub(super) note: Option<String>,
 }
 
 impl Found {
@@ -66,12 +82,19 @@ impl Found {
         Self { login: None, note: Some(note) }
     }
 
-    /// Identity tokens look like a login, but are to be exchanged for another.
-    fn login(from: &str, user: String, secret: String) -> Self {
+    fn login(from: &str, login: Login) -> Self {
+        Self { note: Some(format!("the credentials are from {from}")), login: Some(login) }
+    }
+}
+
+impl Login {
+    /// Helpers give identity tokens as passwords of a user whose name no user has.
+    fn of(user: String, secret: String) -> Self {
         if user == IDENTITY_TOKEN {
-            return Self::failed(format!("{from} has an identity token, which boxlite does not use"));
+            Self::Identity(IdentityToken(secret))
+        } else {
+            Self::Password { user, secret }
         }
-        Self { note: Some(format!("the credentials are from {from}")), login: Some((user, secret)) }
     }
 }
 
@@ -93,19 +116,24 @@ impl Credentials {
         dir.map_or_else(Self::none, |dir| Self::of_file(dir.join("config.json")))
     }
 
-    /// Gives `entry` the user's credentials where it has none of its own. What is returned is for the user, if the
-    /// registry refuses all the same.
-    pub(super) async fn fill_in(&self, entry: &mut ImageRegistry) -> Option<String> {
+    /// Gives `entry` the user's credentials where it has none of its own.
+    pub(super) async fn fill_in(&self, entry: &mut ImageRegistry) -> Known {
         if entry.auth != ImageRegistryAuth::Anonymous {
-            return None;
+            return Known::default();
         }
         let (looking, host) = (self.clone(), canonical_host(&entry.host).to_owned());
         let (_abandon, abandoned) = Abandon::new();
-        let found = blocking(move || Ok(looking.look_up(&host, &abandoned))).await.ok()?;
-        if let Some((username, password)) = found.login {
-            entry.auth = ImageRegistryAuth::Basic { username, password };
+        let Ok(Found { login, note }) = blocking(move || Ok(looking.look_up(&host, &abandoned))).await else {
+            return Known::default();
+        };
+        match login {
+            Some(Login::Identity(token)) => Known { identity: Some(token), note },
+            Some(Login::Password { user, secret }) => {
+                entry.auth = ImageRegistryAuth::Basic { username: user, password: secret };
+                Known { identity: None, note }
+            }
+            None => Known { identity: None, note },
         }
-        found.note
     }
 
     fn look_up(&self, host: &str, abandoned: &std::sync::atomic::AtomicBool) -> Found {
@@ -123,7 +151,7 @@ impl Credentials {
             let server = if host == super::reference::DOCKER_IO { DOCKER_HUB } else { host };
             let from = format!("docker-credential-{name}, which {shown} names");
             match helper::ask(name, server, self.helper_path.as_deref(), abandoned) {
-                Ok(Answer::Login { user, secret }) => return Found::login(&from, user, secret),
+                Ok(Answer::Login { user, secret }) => return Found::login(&from, Login::of(user, secret)),
                 Ok(Answer::Nothing) => {}
                 Err(why) => {
                     note = Some(format!(
@@ -133,7 +161,7 @@ impl Credentials {
             }
         }
         match config.auths.iter().find(|(key, _)| named(key)).map(|(_, auth)| auth.login()) {
-            Some(Ok(Some((user, secret)))) => Found::login(&shown.to_string(), user, secret),
+            Some(Ok(Some(login))) => Found::login(&shown.to_string(), login),
             Some(Err(why)) => Found::failed(format!("the entry for {host} in {shown} {why}")),
             Some(Ok(None)) | None => Found { login: None, note },
         }
@@ -141,18 +169,19 @@ impl Credentials {
 }
 
 impl Auth {
-    fn login(&self) -> Result<Option<(String, String)>, &'static str> {
+    fn login(&self) -> Result<Option<Login>, &'static str> {
+        // There is a user beside it, of no use to anybody.
         if !self.identity_token.is_empty() {
-            return Err("has an identity token, which boxlite does not use");
+            return Ok(Some(Login::Identity(IdentityToken(self.identity_token.clone()))));
         }
         if self.auth.is_empty() {
             let given = !self.username.is_empty();
-            return Ok(given.then(|| (self.username.clone(), self.password.clone())));
+            return Ok(given.then(|| Login::of(self.username.clone(), self.password.clone())));
         }
         let decoded = STANDARD.decode(self.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let decoded = decoded.ok_or("is not in base 64")?;
         let (user, password) = decoded.split_once(':').ok_or("has no password")?;
-        Ok(Some((user.to_owned(), password.trim_end_matches('\0').to_owned())))
+        Ok(Some(Login::of(user.to_owned(), password.trim_end_matches('\0').to_owned())))
     }
 }
 

@@ -13,6 +13,7 @@ mod fetch;
 mod flight;
 mod handle;
 mod helper;
+mod identity;
 mod image;
 mod layout;
 mod manifest;

@@ -218,8 +218,8 @@ async fn registry(
     mut entry: ImageRegistry,
     is_mirror: bool,
 ) -> BoxliteResult<Origin> {
-    let note = store.access.credentials.fill_in(&mut entry).await;
-    let client = RegistryClient::new(named, entry, note, &store.access.authorities, is_mirror)?;
+    let known = store.access.credentials.fill_in(&mut entry).await;
+    let client = RegistryClient::new(named, entry, known, &store.access.authorities, is_mirror)?;
     Ok(Origin::Registry(Arc::new(client)))
 }
 

@@ -12,6 +12,8 @@ use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 
 use super::authorities::Authorities;
+use super::credentials::Known;
+use super::identity::{self, Exchanged};
 use super::manifest::ACCEPTED;
 use super::reference::NamedReference;
 use crate::errors::{BoxliteError, BoxliteResult, Detail};
@@ -21,6 +23,7 @@ use crate::model::registry::{ImageRegistry, ImageRegistryAuth, RegistryTransport
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Of a mirror: the registry itself is still to be asked.
 const MIRROR_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const USER_AGENT: &str = concat!("boxlite/", env!("CARGO_PKG_VERSION"));
 /// The longest silence within an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -29,8 +32,9 @@ pub(super) struct RegistryClient {
     client: Client,
     named: NamedReference,
     entry: ImageRegistry,
-    /// What a refused user is to know of the credentials.
-    note: Option<String>,
+    known: Known,
+    /// What the identity token is exchanged with; made where there is one.
+    http: Option<reqwest::Client>,
 }
 
 /// A failed request, and whether the same request may succeed a moment later.
@@ -58,12 +62,13 @@ impl RegistryClient {
     pub(super) fn new(
         named: NamedReference,
         entry: ImageRegistry,
-        note: Option<String>,
+        known: Known,
         authorities: &Authorities,
         is_mirror: bool,
     ) -> BoxliteResult<Self> {
         // The process may have installed a provider before: that one is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let connect_timeout = if is_mirror { MIRROR_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
         let config = ClientConfig {
             protocol: match entry.transport {
                 RegistryTransport::Http => ClientProtocol::Http,
@@ -71,25 +76,39 @@ impl RegistryClient {
             },
             accept_invalid_certificates: entry.skip_verify,
             extra_root_certificates: authorities.for_client(),
-            connect_timeout: Some(if is_mirror { MIRROR_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT }),
+            connect_timeout: Some(connect_timeout),
             read_timeout: Some(READ_TIMEOUT),
-            user_agent: concat!("boxlite/", env!("CARGO_PKG_VERSION")),
+            user_agent: USER_AGENT,
             platform_resolver: None,
             ..ClientConfig::default()
         };
-        let client = Client::try_from(config).map_err(|error| {
+        let cannot = |error: &(dyn Error + 'static)| {
             BoxliteError::Network(
-                Detail::new(format!("cannot set up a client for registry {}: {}", entry.host, chain(&error)))
+                Detail::new(format!("cannot set up a client for registry {}: {}", entry.host, chain(error)))
                     .subject(entry.host.clone()),
             )
-        })?;
-        Ok(Self { client, named, entry, note })
+        };
+        let client = Client::try_from(config).map_err(|error| cannot(&error))?;
+        let http = known.identity.is_some().then(|| {
+            reqwest::Client::builder()
+                .tls_danger_accept_invalid_certs(entry.skip_verify)
+                .tls_certs_merge(authorities.for_http())
+                .connect_timeout(connect_timeout)
+                .read_timeout(READ_TIMEOUT)
+                .user_agent(USER_AGENT)
+                .build()
+        });
+        let http = http.transpose().map_err(|error| cannot(&error))?;
+        Ok(Self { client, named, entry, known, http })
     }
 
     /// Gets what the registry wants to see with each request.
     pub(super) async fn login(&self) -> Result<(), Failure> {
         let auth = match &self.entry.auth {
-            ImageRegistryAuth::Anonymous => RegistryAuth::Anonymous,
+            ImageRegistryAuth::Anonymous => match self.exchanged().await? {
+                Some(token) => RegistryAuth::Bearer(token),
+                None => RegistryAuth::Anonymous,
+            },
             ImageRegistryAuth::Basic { username, password } => {
                 RegistryAuth::Basic(username.clone(), password.clone())
             }
@@ -97,6 +116,18 @@ impl RegistryClient {
         };
         let login = self.client.auth(&self.request(None), &auth, RegistryOperation::Pull).await;
         login.map(drop).map_err(|error| self.failure(error, Asked::Login))
+    }
+
+    /// A bearer token for the user's identity token.
+    async fn exchanged(&self) -> Result<Option<String>, Failure> {
+        let (Some(identity), Some(http)) = (&self.known.identity, &self.http) else { return Ok(None) };
+        let base = format!("{}://{}", self.scheme(), self.request(None).resolve_registry());
+        match identity::exchange(http, &base, &self.named.repository, identity).await {
+            Ok(Exchanged::Token(token)) => Ok(Some(token)),
+            Ok(Exchanged::NotAsked) => Ok(None),
+            Ok(Exchanged::OfNoUse) => Err(self.refused("it asks for a password").into()),
+            Err(error) => Err(self.failure(error, Asked::Login)),
+        }
     }
 
     /// The manifest or index the reference names; its bytes are what its digest is made of.
@@ -213,15 +244,18 @@ impl RegistryClient {
     }
 
     fn network(&self, what: &str, hint: Option<&'static str>) -> BoxliteError {
-        let scheme = match self.entry.transport {
-            RegistryTransport::Http => "http",
-            RegistryTransport::Https => "https",
-        };
-        let text = format!("cannot reach registry {scheme}://{}: {what}", self.entry.host);
+        let text = format!("cannot reach registry {}://{}: {what}", self.scheme(), self.entry.host);
         let error = BoxliteError::Network(Detail::new(text).subject(self.entry.host.clone()));
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self.entry.transport {
+            RegistryTransport::Http => "http",
+            RegistryTransport::Https => "https",
         }
     }
 
@@ -232,12 +266,15 @@ impl RegistryClient {
 
     fn refused(&self, why: &str) -> BoxliteError {
         let given = match &self.entry.auth {
+            ImageRegistryAuth::Anonymous if self.known.identity.is_some() => {
+                "to the identity token".to_owned()
+            }
             ImageRegistryAuth::Anonymous => "without credentials".to_owned(),
             ImageRegistryAuth::Basic { username, .. } => format!("to user `{username}`"),
             ImageRegistryAuth::Bearer { .. } => "to the given bearer token".to_owned(),
         };
         let text = format!("registry {} refuses access to {} {given}: {why}", self.entry.host, self.named);
-        let note = self.note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
+        let note = self.known.note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
         BoxliteError::Network(Detail::new(text).subject(self.named.to_string()).hint(format!(
             "give credentials for this registry with ImageRegistry::with_basic_auth or with_bearer_auth, or log in with \
              docker, and check that the repository exists{note}"

@@ -20,7 +20,17 @@ fn look_up(dir: &Path, config: &str, host: &str) -> Found {
 }
 
 fn login_of(found: Found) -> Option<(String, String)> {
-    found.login
+    match found.login? {
+        Login::Password { user, secret } => Some((user, secret)),
+        Login::Identity(token) => panic!("an identity token: {}", token.0),
+    }
+}
+
+fn identity_of(found: Found) -> Option<String> {
+    match found.login? {
+        Login::Identity(token) => Some(token.0),
+        Login::Password { user, .. } => panic!("the password of {user}"),
+    }
 }
 
 /// A helper that runs a script.
@@ -63,7 +73,6 @@ fn what_can_not_be_used_is_no_login_and_says_why() {
         ("{", "config.json can't be read"),
         (r#"{"auths": {"host": {"auth": "?"}}}"#, "base 64"),
         (r#"{"auths": {"host": {"auth": "YW5u"}}}"#, "no password"),
-        (r#"{"auths": {"host": {"identitytoken": "x"}}}"#, "identity token"),
         (r#"{"credsStore": "missing"}"#, "docker-credential-missing"),
         (r#"{"credHelpers": {"host": "../x"}}"#, "'/'"),
     ] {
@@ -92,9 +101,24 @@ fn helpers_are_asked_for_the_server() {
     helper(dir.path(), "locked", "echo the keychain is locked; exit 1");
     let note = look_up(dir.path(), r#"{"credsStore": "locked"}"#, "host").note.expect("a note");
     assert!(note.contains("the keychain is locked"), "{note}");
-    helper(dir.path(), "token", r#"echo '{"Username": "<token>", "Secret": "x"}'"#);
-    let found = look_up(dir.path(), r#"{"credsStore": "token"}"#, "host");
-    assert!(found.login.is_none() && found.note.is_some_and(|note| note.contains("identity token")));
+}
+
+#[test]
+fn identity_tokens_are_told_from_passwords_and_never_shown() {
+    let dir = tempfile::tempdir().expect("a directory");
+    helper(dir.path(), "token", r#"echo '{"Username": "<token>", "Secret": "tok"}'"#);
+    for config in [
+        r#"{"credsStore": "token"}"#,
+        r#"{"auths": {"host": {"identitytoken": "tok"}}}"#,
+        // What `docker login` writes beside it: a user without a password.
+        r#"{"auths": {"host": {"auth": "YW5uOg==", "identitytoken": "tok"}}}"#,
+        // "<token>:tok"
+        r#"{"auths": {"host": {"auth": "PHRva2VuPjp0b2s="}}}"#,
+    ] {
+        let found = look_up(dir.path(), config, "host");
+        assert!(!format!("{found:?}").contains("tok\""), "{found:?}");
+        assert_eq!(identity_of(found).as_deref(), Some("tok"), "{config}");
+    }
 }
 
 #[test]

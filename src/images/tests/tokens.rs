@@ -12,10 +12,10 @@ use boxlite_test_utils::registry::{Registry, RegistryOptions, TOKEN_SERVICE};
 
 use super::{assert_tidy, sample_layout, store_with};
 use crate::errors::BoxliteError;
-use crate::images::ProgressSink;
+use crate::images::{Access, Credentials, ImageLimits, ImageStore, ProgressSink};
 use crate::model::registry::ImageRegistry;
 
-/// Gives tokens to `ann` with the right password, and to nobody else.
+/// Gives tokens to `ann` with the right password or for her identity token, and to nobody else.
 struct TokenService {
     address: SocketAddr,
     signer: Arc<OnceLock<Signer>>,
@@ -66,11 +66,31 @@ fn answer(mut client: TcpStream, signer: &Signer) -> io::Result<()> {
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut form = vec![0; length.unwrap_or(0)];
+    client.read_exact(&mut form)?;
+    let form = String::from_utf8_lossy(&form);
     // "ann:secret" in base 64.
     let known = head.lines().any(|line| {
         line.to_ascii_lowercase().starts_with("authorization: basic ") && line.ends_with(" YW5uOnNlY3JldA==")
     });
-    let (status, body) = if known {
+    // RFC 6749, 6: in any order.
+    let has = |field: &str| form.split('&').any(|given| given == field);
+    let (status, body) = if head.starts_with("POST ") {
+        let scope = has("scope=repository%3Aapp%3Apull")
+            && has(&format!("service={}", TOKEN_SERVICE.replace(' ', "+")));
+        if scope
+            && has("grant_type=refresh_token")
+            && has("client_id=boxlite")
+            && has("refresh_token=ann%26hers")
+        {
+            ("200 OK", format!(r#"{{"access_token":"{}","expires_in":300}}"#, signer.token(&["pull"])?))
+        } else {
+            ("401 Unauthorized", r#"{"details":"no such token"}"#.to_owned())
+        }
+    } else if known {
         let query = head.split_whitespace().nth(1).unwrap_or_default();
         let actions = if query.contains("push") { vec!["pull", "push"] } else { vec!["pull"] };
         ("200 OK", format!(r#"{{"token":"{}"}}"#, signer.token(&actions)?))
@@ -149,5 +169,48 @@ async fn tokens_are_fetched_with_a_password_or_given() {
         let image = store_with(&home, vec![entry]).pull(&reference, &ProgressSink::none()).await;
         assert_eq!(image.map(|image| image.layers.len()), Ok(3));
         assert_tidy(&home);
+    }
+}
+
+#[tokio::test]
+async fn an_identity_token_is_exchanged_for_one_that_pulls() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let service = TokenService::start();
+    let realm = format!("http://{}/token", service.address);
+    let options = RegistryOptions { token_realm: Some(realm), ..Default::default() };
+    let registry = Registry::start_with(options).expect("a registry");
+    service.signer.set(Signer::of(&registry)).expect("the first signer");
+    let open = Registry::start().expect("a registry that asks for nothing");
+    let asking = RegistryOptions { basic_auth: Some(("ann".into(), "secret".into())), ..Default::default() };
+    let asking = Registry::start_with(asking).expect("a registry that asks for a password");
+    let layout = sample_layout(dir.path());
+    let source = format!("oci:{}:v1", layout.dir().display());
+    registry.push(&source, "app:v1", &["--dest-creds=ann:secret"]).expect("a push");
+    open.push(&source, "app:v1", &[]).expect("a push");
+
+    let pulled = async |registry: &Registry, token: &str| {
+        let file = dir.path().join("config.json");
+        let config = serde_json::json!({ "auths": { registry.host(): { "auth": "YW5uOg==", "identitytoken": token } } });
+        std::fs::write(&file, config.to_string()).expect("a config");
+        let access = Access { credentials: Credentials::of_file(file), ..Access::default() };
+        let home = tempfile::tempdir().expect("a directory");
+        let registries = vec![ImageRegistry::http(registry.host())];
+        let store = ImageStore::open_with(home.path().to_owned(), registries, ImageLimits::default(), access);
+        let pulled = store.expect("a store").pull(&registry.image("app:v1"), &ProgressSink::none()).await;
+        pulled.map(|image| image.layers.len())
+    };
+    assert_eq!(pulled(&registry, "ann&hers").await, Ok(3));
+    assert_eq!(pulled(&open, "ann&hers").await, Ok(3), "nobody has asked for it");
+    for (registry, token, word) in
+        [(&registry, "another", "no such token"), (&asking, "ann&hers", "asks for a password")]
+    {
+        let error = pulled(registry, token).await.expect_err("a refusal");
+        assert!(matches!(error, BoxliteError::Network(_)), "{error}");
+        assert!(
+            error.to_string().contains("to the identity token") && error.to_string().contains(word),
+            "{error}"
+        );
+        assert!(error.hint().contains("config.json"), "{}", error.hint());
+        assert!(!error.to_string().contains(token) && !error.hint().contains(token), "{error}");
     }
 }
