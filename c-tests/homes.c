@@ -109,7 +109,7 @@ static void *start_it(void *box)
     return NULL;
 }
 
-/* The start is called off and its machine ended in the background. */
+/* The start is called off and its machine ended, for which a free waits a while (2 s at most); the rest is background. */
 static void a_free_beside_a_start_waits_for_little(void)
 {
     boxlite_runtime *runtime = open_runtime_in("freed");

@@ -28,7 +28,7 @@
  *
  * Waiting. A function that can block takes a boxlite_call, which may be NULL: no deadline, not cancellable. Without a
  * deadline, waiting for a lock that somebody else holds ends after 30 seconds with BOXLITE_BUSY. No ..._free waits for
- * the end of anything but, in boxlite_runtime_free(), of a database that is being closed.
+ * the end of anything, but boxlite_runtime_free() for 2 s at most.
  *
  * Forks. In a forked child, runtimes, boxes, executions and calls of the parent return BOXLITE_FORKED, and freeing them does
  * nothing. Builders and results stay usable, and a new runtime can be opened there.
@@ -1204,8 +1204,8 @@ boxlite_code boxlite_runtime_options_set_registry_bearer_auth(boxlite_runtime_op
  * Sets the file in which `docker login` keeps credentials; "" = none is looked at. Default:
  * $DOCKER_CONFIG/config.json, else ~/.docker/config.json. It is read at each pull from a registry without credentials
  * of its own in these options, and need not exist. Credential helpers that it names (docker-credential-...) are run,
- * found by this process's PATH, for at most 30 s. Identity tokens are not used. What gives no credentials is no error:
- * the registry is asked without, and the hint of its refusal tells. Any bytes; copied.
+ * found by this process's PATH, for at most 30 s. Identity tokens are exchanged for a bearer token at each pull. What
+ * gives no credentials is no error: the registry is asked without, and the hint of its refusal tells. Any bytes; copied.
  *
  * One thread at a time; does not block and does not look at the file. Errors: BOXLITE_INVALID_ARGUMENT when `options`
  * or `path` is NULL.
@@ -1304,8 +1304,8 @@ boxlite_code boxlite_runtime_shutdown(boxlite_runtime *runtime,
  * Frees a handle. When it was the last one of its runtime, the runtime ends in the background within 10 seconds, and
  * with it the boxes it started that are not detached; handles of its boxes stay valid to free and still give id, name
  * and logs, and otherwise return BOXLITE_STOPPED. Does nothing when `runtime` is NULL, or in a forked child. Any
- * thread; waits for no box and no start: boxlite_runtime_shutdown() is the form that does. Where there is none, it closes
- * the database and ends the threads first, which takes milliseconds, and 2 s at most on a host that stands still.
+ * thread; waits for no box: boxlite_runtime_shutdown() is the form that does. Where none runs, it calls off what is being
+ * started or made, closes the database and ends the threads first: milliseconds mostly, 2 s at most.
  *
  * @ingroup runtime
  */

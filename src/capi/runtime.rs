@@ -127,8 +127,8 @@ pub(super) fn grace_seconds(grace_ms: i64) -> Option<i32> {
 /// Frees a handle. When it was the last one of its runtime, the runtime ends in the background within 10 seconds, and
 /// with it the boxes it started that are not detached; handles of its boxes stay valid to free and still give id, name
 /// and logs, and otherwise return BOXLITE_STOPPED. Does nothing when `runtime` is NULL, or in a forked child. Any
-/// thread; waits for no box and no start: boxlite_runtime_shutdown() is the form that does. Where there is none, it closes
-/// the database and ends the threads first, which takes milliseconds, and 2 s at most on a host that stands still.
+/// thread; waits for no box: boxlite_runtime_shutdown() is the form that does. Where none runs, it calls off what is being
+/// started or made, closes the database and ends the threads first: milliseconds mostly, 2 s at most.
 ///
 /// @ingroup runtime
 #[unsafe(no_mangle)]

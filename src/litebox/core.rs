@@ -145,11 +145,6 @@ impl Core {
         CountedStart(self.clone())
     }
 
-    /// Whether a start is under way.
-    pub(crate) fn has_starts(&self) -> bool {
-        *self.starts.borrow() > 0
-    }
-
     /// Completes when no start is under way.
     pub(crate) async fn no_starts(&self) {
         // Its sender is `self`'s.

@@ -15,8 +15,9 @@ use crate::litebox::{end, spares};
 const DROP_LIMIT: Duration = Duration::from_secs(10);
 /// What a shutdown waits beyond the time that boxes are given, for those to be gone that it has killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// How long a drop may wait for threads that have nothing left to do but to close the database: milliseconds, but on a
-/// machine that has much else to do. A program that ends right afterwards leaves nothing half done.
+/// How long a drop may wait for threads that have nothing left to do but to call off what is being started or made, and to
+/// close the database: milliseconds, but on a machine that has much else to do. A program that ends right afterwards
+/// leaves nothing half done.
 const THREADS_LIMIT: Duration = Duration::from_secs(2);
 
 /// Held by runtime handles only; dropped with the last one.
@@ -44,7 +45,7 @@ impl Drop for Lifetime {
         self.tenure = None;
         let was_shut_down = !self.core.begin_shutdown();
         let own = self.core.own_boxes();
-        let is_idle = !self.core.has_starts() && (was_shut_down || own.is_empty());
+        let is_idle = was_shut_down || own.is_empty();
         for live in own {
             // Their shims stop by themselves from here on, even if this process ends now.
             live.let_go();

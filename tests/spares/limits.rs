@@ -70,13 +70,13 @@ async fn a_claimed_box_lives_as_long_as_it_may_counted_from_its_claim() {
 
 #[tokio::test]
 async fn a_claimed_box_is_idle_as_long_as_it_may_counted_from_its_claim() {
-    const IDLE: Duration = Duration::from_secs(8);
+    const IDLE: Duration = Duration::from_secs(5);
     let home = PerTestBoxHome::new();
     let runtime = with_spare(&home).await;
     tokio::time::sleep(IDLE).await;
     let idler = BoxOptions { idle_timeout: Some(IDLE), ..small_box() };
     let sandbox = runtime.create(idler, None).await.unwrap();
-    assert_eq!(output(&sandbox, "sleep 10; echo busy").await, "busy\n");
+    assert_eq!(output(&sandbox, "sleep 7; echo busy").await, "busy\n");
     assert!(was_claimed(&sandbox));
     let end = sandbox.wait().await.unwrap();
     assert_eq!(end.reason, EndReason::Idle, "{}", end.message);
