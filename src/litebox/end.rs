@@ -111,11 +111,11 @@ pub(crate) fn as_ended(mut row: BoxRow, paths: &BoxLayout) -> BoxRow {
         return row;
     }
     row.pid = None;
-    (row.state, row.failure) = match (row.state, rest_of(paths, row.started_ns.is_some())) {
-        (_, Rest::Configured) => (BoxState::Configured, None),
-        // Who was stopping it got what they asked for.
-        (BoxState::Stopping, _) | (_, Rest::Stopped) => (BoxState::Stopped, None),
-        (_, Rest::Failed { reason }) => (BoxState::Failed, Some(reason)),
+    let rest = if row.state == BoxState::Stopping { stop::as_ordered } else { rest_of };
+    (row.state, row.failure) = match rest(paths, row.started_ns.is_some()) {
+        Rest::Configured => (BoxState::Configured, None),
+        Rest::Stopped => (BoxState::Stopped, None),
+        Rest::Failed { reason } => (BoxState::Failed, Some(reason)),
     };
     row
 }

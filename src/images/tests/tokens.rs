@@ -141,14 +141,20 @@ fn openssl(arguments: &[&str], key: Option<&Path>, input: &[u8]) -> io::Result<V
     Ok(child.wait_with_output()?.stdout)
 }
 
-#[tokio::test]
-async fn tokens_are_fetched_with_a_password_or_given() {
-    let dir = tempfile::tempdir().expect("a directory");
+/// A registry that asks for tokens, and the service that it sends its callers to.
+fn with_token_service() -> (TokenService, Registry) {
     let service = TokenService::start();
     let realm = format!("http://{}/token", service.address);
     let options = RegistryOptions { token_realm: Some(realm), ..Default::default() };
     let registry = Registry::start_with(options).expect("a registry");
     service.signer.set(Signer::of(&registry)).expect("the first signer");
+    (service, registry)
+}
+
+#[tokio::test]
+async fn tokens_are_fetched_with_a_password_or_given() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_service, registry) = with_token_service();
     let layout = sample_layout(dir.path());
     let source = format!("oci:{}:v1", layout.dir().display());
     registry.push(&source, "app:v1", &["--dest-creds=ann:secret"]).expect("a push");
@@ -175,11 +181,7 @@ async fn tokens_are_fetched_with_a_password_or_given() {
 #[tokio::test]
 async fn an_identity_token_is_exchanged_for_one_that_pulls() {
     let dir = tempfile::tempdir().expect("a directory");
-    let service = TokenService::start();
-    let realm = format!("http://{}/token", service.address);
-    let options = RegistryOptions { token_realm: Some(realm), ..Default::default() };
-    let registry = Registry::start_with(options).expect("a registry");
-    service.signer.set(Signer::of(&registry)).expect("the first signer");
+    let (_service, registry) = with_token_service();
     let open = Registry::start().expect("a registry that asks for nothing");
     let asking = RegistryOptions { basic_auth: Some(("ann".into(), "secret".into())), ..Default::default() };
     let asking = Registry::start_with(asking).expect("a registry that asks for a password");
